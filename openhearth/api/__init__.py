@@ -1,0 +1,1 @@
+"""The HTTP door: one module per OpenAI resource; translates requests, never decides."""

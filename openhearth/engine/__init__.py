@@ -1,0 +1,1 @@
+"""Inference: knows tokens and tensors, nothing of requests or rows."""

@@ -1,0 +1,119 @@
+"""What the services know of an engine: the protocols, and the values that cross them.
+
+Nothing here knows of HTTP, of rows or of a particular implementation. Every engine passes `tests/contract`.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to continue a prompt; the meaning of every member is that of the OpenAI completions reference.
+
+    `best_of` candidates are generated and the `n` with the highest mean log-probability per token are kept; `None`
+    means as many as `n`. `logprobs` is the number of alternatives to report for each generated token (`None`: no
+    log-probabilities at all, 0: the sampled token only); `prompt_logprobs` is the same for each prompt token.
+    Log-probabilities are of the model's own distribution, before temperature, top_p, penalties and bias.
+    """
+
+    n: int = 1
+    best_of: int | None = None
+    max_tokens: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token and how likely the model thought it, with the most likely alternatives at its place.
+
+    `token` is the surface form; bytes that are not UTF-8 on their own are shown as `bytes:\\xNN`. `logprob` is `None`
+    for the first token of a prompt, which nothing precedes; `top_logprobs` is then empty. `top_logprobs` is ordered,
+    most likely first, and does not repeat the token itself unless it is among the most likely.
+    """
+
+    token: str
+    token_id: int
+    token_bytes: bytes
+    logprob: float | None
+    top_logprobs: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOutput:
+    """What one candidate gained since its last output.
+
+    `text` never holds a part of a stop sequence, nor bytes that may still become another character. The last output
+    of a candidate, and only that one, has a `finish_reason`. `prompt_logprobs` comes with the first output of
+    candidate 0 when it was asked for, one entry for each prompt token.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_output_tokens: int
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """A reading of the engine's gauges and counters, for metrics and for tests."""
+
+    num_requests_running: int
+    num_requests_waiting: int
+    kv_cache_usage: float
+    prompt_tokens: int
+    generation_tokens: int
+    num_preemptions: int
+    prefix_cache_queries: int
+    prefix_cache_hits: int
+
+
+class TextEngine(Protocol):
+    """Continues prompts with a causal language model."""
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens that a prompt and its completion may have together."""
+        ...
+
+    async def encode(self, text: str) -> list[int]:
+        """Return the token ids of `text` as a prompt, with the tokens the model wants before one (such as BOS)."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of `token_ids`, special tokens included; bytes that are not UTF-8 become U+FFFD."""
+        ...
+
+    def generate(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> AsyncIterator[GenerationOutput]:
+        """Continue one prompt; outputs of several candidates interleave by `index`.
+
+        Closing the iterator frees everything the request holds. Raises `BadRequestError` for a token outside the
+        vocabulary, `ContextLengthExceededError` if prompt and completion do not fit, and `RateLimitError` if the
+        queue is full; all of them before the first output.
+        """
+        ...
+
+    def stats(self) -> EngineStats:
+        """Return a reading of the gauges and counters; cheap, and safe from any thread."""
+        ...
+
+    async def close(self) -> None:
+        """Stop computing and free the memory; running requests end with an error."""
+        ...

@@ -1,0 +1,1 @@
+"""The CPU text engine: continuous batching over OpenVINO PagedAttention kernels."""

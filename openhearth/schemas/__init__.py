@@ -1,0 +1,1 @@
+"""The objects of the OpenAI specification: shape and validation, no behaviour."""

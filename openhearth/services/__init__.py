@@ -1,0 +1,1 @@
+"""Use cases: one class per resource, one method per use case."""

@@ -1,0 +1,91 @@
+"""Settings, read once at start, then frozen. Precedence: flag, OPENHEARTH_* variable, TOML file, default."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from openhearth.errors import ConfigurationError
+
+DEFAULT_TEXT_MODEL = "smollm2-135m-instruct"
+DEFAULT_ALIASES = dict.fromkeys(
+    ("gpt-3.5-turbo-instruct", "gpt-3.5-turbo", "gpt-4o-mini", "babbage-002", "davinci-002"), DEFAULT_TEXT_MODEL
+)
+
+
+class Settings(BaseSettings):
+    """Every setting of the server; `docs/reference/settings.md` describes each one."""
+
+    model_config = SettingsConfigDict(env_prefix="OPENHEARTH_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    home: Path = Path("~/.openhearth")
+    models: Path = Path("~/.cache/openhearth/models")
+    allowed_hosts: Annotated[list[str], NoDecode] = []
+    cors_allow_origins: Annotated[list[str], NoDecode] = []
+    drain_timeout_seconds: float = Field(10.0, ge=0)
+    max_request_body_bytes: int = Field(16 * 2**20, ge=1024)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    text_model: str = DEFAULT_TEXT_MODEL
+    aliases: dict[str, str] = DEFAULT_ALIASES
+
+    dtype: Literal["int8", "f16", "f32"] = "int8"
+    kv_cache_dtype: Literal["u8", "f16", "f32"] | None = None
+    kv_cache_bytes: int = Field(512 * 2**20, ge=2**20)
+    max_model_len: int | None = Field(None, ge=1)
+    max_num_seqs: int = Field(64, ge=1)
+    max_num_batched_tokens: int = Field(512, ge=16)
+    max_waiting_requests: int = Field(256, ge=0)
+    num_threads: int | None = Field(None, ge=1)
+
+    @field_validator("allowed_hosts", "cors_allow_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("home", "models")
+    @classmethod
+    def _expand_user(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then the TOML file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:
+    """Read the settings once. `flags` that are `None` were not given.
+
+    Raises `ConfigurationError`, naming the setting and what is wrong with it.
+    """
+    if config is not None and not config.is_file():
+        raise ConfigurationError(f"The configuration file {config} does not exist.")
+    bound = (
+        type("Settings", (Settings,), {"model_config": SettingsConfigDict(toml_file=config)}) if config else Settings
+    )
+    try:
+        return bound(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"Setting '{name}' is not usable: {first['msg']}.") from error
+    except ValueError as error:
+        raise ConfigurationError(f"The configuration cannot be read: {error}.") from error
