@@ -78,7 +78,7 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:
     """
     if config is not None and not config.is_file():
         raise ConfigurationError(f"The configuration file {config} does not exist.")
-    bound = (
+    bound: type[Settings] = (
         type("Settings", (Settings,), {"model_config": SettingsConfigDict(toml_file=config)}) if config else Settings
     )
     try:

@@ -3,7 +3,7 @@
 Nothing here knows of HTTP, of rows or of a particular implementation. Every engine passes `tests/contract`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -55,9 +55,12 @@ class TokenLogprob:
 class GenerationOutput:
     """What one candidate gained since its last output.
 
-    `text` never holds a part of a stop sequence, nor bytes that may still become another character. The last output
-    of a candidate, and only that one, has a `finish_reason`. `prompt_logprobs` comes with the first output of
-    candidate 0 when it was asked for, one entry for each prompt token.
+    `text` never holds a part of a stop sequence, nor bytes that may still become another character. `token_ids` and
+    `logprobs` are of the tokens that `text` is made of: a token waits until its text is released, and neither the end
+    of text nor what a stop sequence cut off is among them. The last output of a candidate, and only that one, has a
+    `finish_reason`. `prompt_logprobs` comes with the first output of candidate 0 when it was asked for, one entry for
+    each prompt token. `num_output_tokens` counts all that the request has computed so far, for all its candidates:
+    ends of text, tokens cut off by a stop sequence and candidates that `best_of` gave up included.
     """
 
     index: int
@@ -93,15 +96,20 @@ class TextEngine(Protocol):
         """The most tokens that a prompt and its completion may have together."""
         ...
 
-    async def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text` as a prompt, with the tokens the model wants before one (such as BOS)."""
+    async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
+        """Return the token ids of `text` as a prompt, with the tokens the model wants before one (such as BOS).
+
+        Never empty: the empty text is the start of a document, the token that separates documents if there is no
+        other. With `suffix` the prompt is the model's own fill-in-the-middle form of what comes before and after;
+        raises `UnsupportedParameterError` for `suffix` if the model has none.
+        """
         ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of `token_ids`, special tokens included; bytes that are not UTF-8 become U+FFFD."""
         ...
 
-    def generate(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> AsyncIterator[GenerationOutput]:
+    def generate(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[GenerationOutput]:
         """Continue one prompt; outputs of several candidates interleave by `index`.
 
         Closing the iterator frees everything the request holds. Raises `BadRequestError` for a token outside the

@@ -1,0 +1,165 @@
+"""`FakeTextEngine`: the whole `TextEngine` protocol over the byte model, for tests and for trying a client.
+
+Knows slots, a queue, a prefix cache and cancellation, as honestly as an engine with weights; leaves speed to those.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from openhearth.engine.base import EngineStats, GenerationOutput, SamplingParams
+from openhearth.engine.fake import model
+from openhearth.engine.fake.candidate import Candidate
+from openhearth.errors import (
+    BadRequestError,
+    ContextLengthExceededError,
+    RateLimitError,
+    ServiceUnavailableError,
+    UnsupportedParameterError,
+)
+
+_BLOCK_SIZE = 16
+
+
+class FakeTextEngine:
+    """A `TextEngine` that needs no weights; `step_seconds` is how long it takes to compute one token."""
+
+    def __init__(
+        self,
+        *,
+        max_model_len: int = 2048,
+        max_num_seqs: int = 64,
+        max_waiting_requests: int = 256,
+        step_seconds: float = 0.0,
+    ) -> None:
+        self._max_model_len = max_model_len
+        self._slots = asyncio.Semaphore(max_num_seqs)
+        self._max_waiting_requests = max_waiting_requests
+        self._step_seconds = step_seconds
+        self._counts: Counter[str] = Counter()
+        self._cached_prefixes: set[int] = set()
+        self._closed = False
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens that a prompt and its completion may have together."""
+        return self._max_model_len
+
+    async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
+        """Return the UTF-8 bytes of `text`; the empty text is the end of the document before it."""
+        if suffix is not None:
+            raise UnsupportedParameterError("This model cannot fill in the middle of a text.", param="suffix")
+        return list(text.encode()) or [model.END_OF_TEXT]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of `token_ids`; bytes that are not UTF-8 become U+FFFD."""
+        return b"".join(map(model.token_bytes, token_ids)).decode(errors="replace")
+
+    async def generate(
+        self, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> AsyncGenerator[GenerationOutput]:
+        """Continue one prompt, one token of every unfinished candidate in turn."""
+        prompt = tuple(prompt_token_ids)
+        self._check(prompt, params)
+        async with self._slot():
+            async for output in self._run(prompt, params):
+                yield output
+
+    def stats(self) -> EngineStats:
+        """Return a reading of the gauges and counters; a request counts as one sequence."""
+        return EngineStats(
+            num_requests_running=self._counts["running"],
+            num_requests_waiting=self._counts["waiting"],
+            kv_cache_usage=0.0,
+            prompt_tokens=self._counts["prompt_tokens"],
+            generation_tokens=self._counts["generation_tokens"],
+            num_preemptions=0,
+            prefix_cache_queries=self._counts["prompt_tokens"],
+            prefix_cache_hits=self._counts["prefix_cache_hits"],
+        )
+
+    async def close(self) -> None:
+        """End all requests with an error, now and later."""
+        self._closed = True
+
+    def _check(self, prompt: tuple[int, ...], params: SamplingParams) -> None:
+        for token_id in (*prompt, *params.logit_bias):
+            if not 0 <= token_id < model.VOCABULARY_SIZE:
+                raise BadRequestError(f"Token {token_id} is not one of the model's {model.VOCABULARY_SIZE} tokens.")
+        if len(prompt) + params.max_tokens > self._max_model_len:
+            raise ContextLengthExceededError(f"Prompt and completion have more than {self._max_model_len} tokens.")
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self._slots.locked() and self._counts["waiting"] >= self._max_waiting_requests:
+            raise RateLimitError("The queue is full. Try again later.", retry_after_seconds=1.0)
+        self._counts["waiting"] += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._counts["waiting"] -= 1
+        self._counts["running"] += 1
+        try:
+            yield
+        finally:
+            self._counts["running"] -= 1
+            self._slots.release()
+
+    async def _run(self, prompt: tuple[int, ...], params: SamplingParams) -> AsyncGenerator[GenerationOutput]:
+        scores = None if params.prompt_logprobs is None else model.prompt_logprobs(prompt, params.prompt_logprobs)
+        blank = GenerationOutput(
+            index=0,
+            text="",
+            token_ids=(),
+            num_prompt_tokens=len(prompt),
+            num_cached_tokens=self._read_prefix_cache(prompt),
+            num_output_tokens=0,
+            logprobs=None if params.logprobs is None else (),
+        )
+        num_candidates = max(params.n, params.best_of or 0)
+        candidates = [Candidate(index, prompt, params) for index in range(num_candidates)]
+        outputs = self._best(candidates, params.n, blank) if num_candidates > params.n else self._all(candidates, blank)
+        async for output in outputs:
+            shown = scores if output.index == 0 else None
+            scores = None if output.index == 0 else scores
+            yield replace(output, prompt_logprobs=shown)
+
+    async def _all(self, candidates: list[Candidate], blank: GenerationOutput) -> AsyncGenerator[GenerationOutput]:
+        num_output_tokens = 0
+        while unfinished := [candidate for candidate in candidates if candidate.finish_reason is None]:
+            for candidate in unfinished:
+                num_output_tokens += await self._compute(candidate)
+                output = candidate.take(replace(blank, num_output_tokens=num_output_tokens))
+                if output.token_ids or output.finish_reason:
+                    yield output
+
+    async def _best(
+        self, candidates: list[Candidate], n: int, blank: GenerationOutput
+    ) -> AsyncGenerator[GenerationOutput]:
+        """Finish all candidates before the best `n` of them are put out, each in one piece."""
+        num_output_tokens = 0
+        while unfinished := [candidate for candidate in candidates if candidate.finish_reason is None]:
+            for candidate in unfinished:
+                num_output_tokens += await self._compute(candidate)
+        candidates.sort(key=lambda candidate: candidate.mean_logprob, reverse=True)
+        for index, candidate in enumerate(candidates[:n]):
+            yield replace(candidate.take(replace(blank, num_output_tokens=num_output_tokens)), index=index)
+
+    async def _compute(self, candidate: Candidate) -> int:
+        await asyncio.sleep(self._step_seconds)
+        if self._closed:
+            raise ServiceUnavailableError("The engine was closed.")
+        num_computed = candidate.advance()
+        self._counts["generation_tokens"] += num_computed
+        return num_computed
+
+    def _read_prefix_cache(self, prompt: tuple[int, ...]) -> int:
+        """Return how many leading tokens were seen before, in whole blocks; the last token is always computed."""
+        prefixes = {end: hash(prompt[:end]) for end in range(_BLOCK_SIZE, len(prompt), _BLOCK_SIZE)}
+        num_cached_tokens = max((end for end, key in prefixes.items() if key in self._cached_prefixes), default=0)
+        self._cached_prefixes.update(prefixes.values())
+        self._counts["prompt_tokens"] += len(prompt)
+        self._counts["prefix_cache_hits"] += num_cached_tokens
+        return num_cached_tokens
