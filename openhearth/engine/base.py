@@ -14,14 +14,14 @@ FinishReason = Literal["stop", "length"]
 class SamplingParams:
     """How to continue a prompt; the meaning of every member is that of the OpenAI completions reference.
 
-    `best_of` candidates are generated and the `n` with the highest mean log-probability per token are kept; `None`
-    means as many as `n`. `logprobs` is the number of alternatives to report for each generated token (`None`: no
+    `n` is the number of candidates; choosing the best of several is left to the caller, who asks for their
+    log-probabilities. `logprobs` is the number of alternatives to report for each generated token (`None`: no
     log-probabilities at all, 0: the sampled token only); `prompt_logprobs` is the same for each prompt token.
     Log-probabilities are of the model's own distribution, before temperature, top_p, penalties and bias.
+    `grammar` is an llguidance grammar that the completion has to follow to its end.
     """
 
     n: int = 1
-    best_of: int | None = None
     max_tokens: int = 16
     temperature: float = 1.0
     top_p: float = 1.0
@@ -32,6 +32,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    grammar: str | None = None
     ignore_eos: bool = False
 
 
