@@ -4,6 +4,7 @@ OpenHearthError
 ├── ConfigurationError              the operator has to change something; printed as one sentence
 │   └── HomeInUseError              another server owns this home
 ├── ModelLoadError                  a model exists but cannot be loaded
+├── BlobNotFoundError               content that should be stored is not there
 └── APIError                        the caller sees message, param and code
     ├── BadRequestError
     │   ├── MissingRequiredParameterError
@@ -38,6 +39,10 @@ class HomeInUseError(ConfigurationError):
 
 class ModelLoadError(OpenHearthError):
     """A model was found but cannot be loaded; the message says why."""
+
+
+class BlobNotFoundError(OpenHearthError):
+    """There is no blob under this key."""
 
 
 class APIError(OpenHearthError):

@@ -1,0 +1,1 @@
+"""Where content is kept: one protocol, several backends, one contract suite."""
