@@ -1,0 +1,105 @@
+"""The completions resource (contract: completions)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from openhearth.schemas.shared import (
+    ChatCompletionStreamOptions,
+    CompletionUsage,
+    FinishReason,
+    Flag,
+    LogitBias,
+    NullIsDefault,
+    NumChoices,
+    Penalty,
+    RequestModel,
+    ResponseModel,
+    Seed,
+    Temperature,
+    TopP,
+)
+from openhearth.schemas.variants import chosen_by, variant
+
+Tokens = Annotated[list[int], Field(min_length=1)]
+
+
+def _form_of_prompt(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "string"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else ""
+    return "strings" if isinstance(first, str) else "token arrays" if isinstance(first, list) else "tokens"
+
+
+def _form_of_stop(value: Any) -> str | None:
+    return "string" if isinstance(value, str) else "strings" if isinstance(value, list) else None
+
+
+Prompt = Annotated[
+    Annotated[str, variant("string")]
+    | Annotated[list[str], Field(min_length=1), variant("strings")]
+    | Annotated[Tokens, variant("tokens")]
+    | Annotated[list[Tokens], Field(min_length=1), variant("token arrays")],
+    chosen_by(_form_of_prompt, expected="a string or an array"),
+]
+StopSequence = Annotated[str, Field(min_length=1)]
+Stop = Annotated[
+    Annotated[StopSequence, variant("string")]
+    | Annotated[list[StopSequence], Field(min_length=1, max_length=4), variant("strings")],
+    chosen_by(_form_of_stop, expected="a string or an array of strings"),
+]
+
+
+class CreateCompletionRequest(RequestModel):
+    """A request to continue one or more prompts."""
+
+    model: str
+    prompt: Prompt | None = None
+    best_of: Annotated[int | None, Field(ge=0, le=20)] = None
+    echo: Flag = False
+    frequency_penalty: Penalty = 0.0
+    logit_bias: LogitBias = Field(default_factory=dict)
+    logprobs: Annotated[int | None, Field(ge=0, le=5)] = None
+    max_tokens: Annotated[int, Field(ge=0), NullIsDefault()] = 16
+    n: NumChoices = 1
+    presence_penalty: Penalty = 0.0
+    seed: Seed = None
+    stop: Stop | None = None
+    stream: Flag = False
+    stream_options: ChatCompletionStreamOptions | None = None
+    suffix: str | None = None
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    user: str = ""
+
+
+class Logprobs(ResponseModel):
+    """One entry for each token of a choice's text, in four arrays of equal length."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(ResponseModel):
+    """One continuation of one prompt, or what it gained since the event before."""
+
+    text: str
+    index: int
+    logprobs: Logprobs | None
+    finish_reason: FinishReason | None
+
+
+class CreateCompletionResponse(ResponseModel):
+    """A completion; the events of a stream have the same shape."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: CompletionUsage | None = None
