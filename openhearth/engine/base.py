@@ -61,7 +61,7 @@ class GenerationOutput:
     of text nor what a stop sequence cut off is among them. The last output of a candidate, and only that one, has a
     `finish_reason`. `prompt_logprobs` comes with the first output of candidate 0 when it was asked for, one entry for
     each prompt token. `num_output_tokens` counts all that the request has computed so far, for all its candidates:
-    ends of text, tokens cut off by a stop sequence and candidates that `best_of` gave up included.
+    ends of text and tokens cut off by a stop sequence included.
     """
 
     index: int

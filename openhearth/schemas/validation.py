@@ -71,8 +71,9 @@ def _out_of_range(bound: str, sign: str) -> Callable[[str, Finding], BadRequestE
     def complain(path: str, finding: Finding) -> BadRequestError:
         limit = next(iter(finding["ctx"].values()))
         kind = "decimal" if isinstance(limit, float) else "integer"
+        limit = int(limit) if limit == int(limit) else limit
         message = (
-            f"Invalid '{path}': {kind} {bound} value. Expected a value {sign} {limit:g}, "
+            f"Invalid '{path}': {kind} {bound} value. Expected a value {sign} {limit}, "
             f"but got {finding['input']} instead."
         )
         return BadRequestError(message, param=path, code=f"{kind}_{_CODE_OF_BOUND[bound]}_value")

@@ -149,21 +149,6 @@ class TestOutputs:
         assert sum(output.finish_reason == "length" for output in outputs) == 3
         assert max(output.num_output_tokens for output in outputs) == 15
 
-    async def test_best_of(self, engine: TextEngine) -> None:
-        """`best_of` gives the candidates with the highest mean log-probability, best first, and counts all."""
-        params = SamplingParams(max_tokens=5, seed=3, logprobs=0, ignore_eos=True)
-        everyone = await collect(engine, PROMPT, replace(params, n=6))
-        means = {
-            index: sum(token.logprob or 0.0 for token in logprobs([o for o in everyone if o.index == index])) / 5
-            for index in range(6)
-        }
-        ranked = sorted(means, key=lambda index: means[index], reverse=True)
-
-        best = await collect(engine, PROMPT, replace(params, n=2, best_of=6))
-
-        assert [texts(best)[0], texts(best)[1]] == [texts(everyone)[ranked[0]], texts(everyone)[ranked[1]]]
-        assert best[-1].num_output_tokens == 30
-
     async def test_prefix_cache_tells_the_truth(self, engine: TextEngine) -> None:
         """A prompt seen before is partly cached, never whole, and a new one is not."""
         params = replace(GREEDY, max_tokens=1)
@@ -305,7 +290,7 @@ class TestLogprobs:
 
     async def test_prompt_logprobs_come_with_candidate_0(self, engine: TextEngine) -> None:
         """Of several candidates only the first brings the scores of the prompt."""
-        params = SamplingParams(n=2, best_of=3, max_tokens=2, prompt_logprobs=0, seed=1, ignore_eos=True)
+        params = SamplingParams(n=2, max_tokens=2, prompt_logprobs=0, seed=1, ignore_eos=True)
 
         outputs = await collect(engine, PROMPT, params)
 

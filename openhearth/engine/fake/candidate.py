@@ -31,16 +31,10 @@ class Candidate:
         self._last_token_id = prompt[-1]
         self._random = np.random.default_rng(None if params.seed is None else [params.seed & _SEED_MASK, index])
         self._counts: Counter[int] = Counter()
-        self._sum_logprob = 0.0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._text = ""
         self._num_released = 0
         self._held: list[_HeldToken] = []
-
-    @property
-    def mean_logprob(self) -> float:
-        """The mean log-probability of its tokens; 0 if it has none."""
-        return self._sum_logprob / max(1, self._counts.total())
 
     def advance(self) -> int:
         """Compute one token unless the limit is reached already; return how many were computed."""
@@ -51,7 +45,6 @@ class Candidate:
         logprobs = model.log_softmax(logits)
         token_id = self._sample(logits)
         self._counts[token_id] += 1
-        self._sum_logprob += float(logprobs[token_id])
         self._last_token_id = token_id
         if token_id == model.END_OF_TEXT and not self._params.ignore_eos:
             self._finish("stop")

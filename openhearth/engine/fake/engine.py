@@ -118,34 +118,15 @@ class FakeTextEngine:
             num_output_tokens=0,
             logprobs=None if params.logprobs is None else (),
         )
-        num_candidates = max(params.n, params.best_of or 0)
-        candidates = [Candidate(index, prompt, params) for index in range(num_candidates)]
-        outputs = self._best(candidates, params.n, blank) if num_candidates > params.n else self._all(candidates, blank)
-        async for output in outputs:
-            shown = scores if output.index == 0 else None
-            scores = None if output.index == 0 else scores
-            yield replace(output, prompt_logprobs=shown)
-
-    async def _all(self, candidates: list[Candidate], blank: GenerationOutput) -> AsyncGenerator[GenerationOutput]:
         num_output_tokens = 0
+        candidates = [Candidate(index, prompt, params) for index in range(params.n)]
         while unfinished := [candidate for candidate in candidates if candidate.finish_reason is None]:
             for candidate in unfinished:
                 num_output_tokens += await self._compute(candidate)
                 output = candidate.take(replace(blank, num_output_tokens=num_output_tokens))
                 if output.token_ids or output.finish_reason:
-                    yield output
-
-    async def _best(
-        self, candidates: list[Candidate], n: int, blank: GenerationOutput
-    ) -> AsyncGenerator[GenerationOutput]:
-        """Finish all candidates before the best `n` of them are put out, each in one piece."""
-        num_output_tokens = 0
-        while unfinished := [candidate for candidate in candidates if candidate.finish_reason is None]:
-            for candidate in unfinished:
-                num_output_tokens += await self._compute(candidate)
-        candidates.sort(key=lambda candidate: candidate.mean_logprob, reverse=True)
-        for index, candidate in enumerate(candidates[:n]):
-            yield replace(candidate.take(replace(blank, num_output_tokens=num_output_tokens)), index=index)
+                    yield replace(output, prompt_logprobs=scores if output.index == 0 else None)
+                    scores = None if output.index == 0 else scores
 
     async def _compute(self, candidate: Candidate) -> int:
         await asyncio.sleep(self._step_seconds)
