@@ -1,0 +1,1 @@
+"""Graph builders: from a Hugging Face directory to an OpenVINO model with paged attention."""

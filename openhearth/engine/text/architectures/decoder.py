@@ -1,0 +1,216 @@
+"""Builds the graph of a Llama-like decoder over OpenVINO's paged attention.
+
+Tokens of all sequences of a step lie one after the other; `T` is their number, `S` that of the sequences and `R` that
+of the rows whose logits are wanted. Inputs:
+
+    input_ids, position_ids          i64 [T]
+    past_lens                        i32 [S]      tokens of each sequence that are in the cache already
+    subsequence_begins               i32 [S + 1]  where each sequence's new tokens begin
+    block_indices                    i32 [*]      the block tables, one after the other
+    block_indices_begins             i32 [S + 1]  where each block table begins
+    max_context_len                  i32 []       the longest sequence, new tokens included
+    logit_rows                       i32 [R]      positions in [T]
+    key_cache.N, value_cache.N       one pair a layer, in the plugin's own type and layout
+
+Output: logits f32 [R, vocab_size].
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from openvino.op import _PagedAttentionExtension
+
+from openhearth.engine.text.architectures.config import DecoderConfig
+from openhearth.engine.text.architectures.weights import Weights, weight_constant
+from openhearth.engine.text.config import Dtype
+
+
+def _int64(*values: int) -> ov.Output:
+    return ops.constant(np.array(values, dtype=np.int64)).output(0)
+
+
+def _float32(value: float) -> ov.Output:
+    return ops.constant(np.float32(value)).output(0)
+
+
+def _int32_scalar() -> ov.Output:
+    return ops.constant(np.int32(0)).output(0)
+
+
+def _empty(dtype: type[np.generic], rank: int = 1) -> ov.Output:
+    return ops.constant(np.zeros((0,) * rank, dtype=dtype)).output(0)
+
+
+def _parameter(name: str, dtype: ov.Type, shape: list[int]) -> ov.op.Parameter:
+    parameter = ops.parameter(ov.PartialShape(shape), dtype)
+    parameter.set_friendly_name(name)
+    parameter.output(0).get_tensor().set_names({name})
+    return parameter
+
+
+@dataclass(frozen=True, slots=True)
+class _StepInputs:
+    """The graph inputs that every layer shares."""
+
+    input_ids: ov.op.Parameter
+    position_ids: ov.op.Parameter
+    past_lens: ov.op.Parameter
+    subsequence_begins: ov.op.Parameter
+    block_indices: ov.op.Parameter
+    block_indices_begins: ov.op.Parameter
+    max_context_len: ov.op.Parameter
+    logit_rows: ov.op.Parameter
+
+    @classmethod
+    def create(cls) -> "_StepInputs":
+        return cls(
+            input_ids=_parameter("input_ids", ov.Type.i64, [-1]),
+            position_ids=_parameter("position_ids", ov.Type.i64, [-1]),
+            past_lens=_parameter("past_lens", ov.Type.i32, [-1]),
+            subsequence_begins=_parameter("subsequence_begins", ov.Type.i32, [-1]),
+            block_indices=_parameter("block_indices", ov.Type.i32, [-1]),
+            block_indices_begins=_parameter("block_indices_begins", ov.Type.i32, [-1]),
+            max_context_len=_parameter("max_context_len", ov.Type.i32, []),
+            logit_rows=_parameter("logit_rows", ov.Type.i32, [-1]),
+        )
+
+    @property
+    def parameters(self) -> list[ov.op.Parameter]:
+        return [getattr(self, name) for name in self.__slots__]
+
+
+class DecoderBuilder:
+    """Builds one decoder; the shapes in comments leave out the axis of size 1 that the fused rotary kernel wants."""
+
+    def __init__(self, config: DecoderConfig, weights: Weights, dtype: Dtype) -> None:
+        self._config = config
+        self._weights = weights
+        self._dtype = dtype
+        self._inputs = _StepInputs.create()
+        self._caches: list[ov.op.Parameter] = []
+        self._cos, self._sin = self._rotary_tables()
+
+    def build(self) -> ov.Model:
+        """Return the whole model; raises `ModelLoadError` if a tensor is missing."""
+        embedding = weight_constant(self._weights["model.embed_tokens.weight"], self._dtype)
+        token_ids = ops.unsqueeze(self._inputs.input_ids, _int64(1))
+        hidden = ops.gather(embedding, token_ids, ops.constant(np.int64(0))).output(0)  # [T, hidden_size]
+        for layer in range(self._config.num_layers):
+            hidden = self._layer(hidden, layer)
+        hidden = ops.gather(hidden, self._inputs.logit_rows, ops.constant(np.int64(0))).output(0)
+        hidden = self._rms_norm(hidden, "model.norm.weight")
+        head = embedding
+        if "lm_head.weight" in self._weights:
+            head = weight_constant(self._weights["lm_head.weight"], self._dtype)
+        logits = ops.squeeze(ops.matmul(hidden, head, False, True), _int64(1))
+        return ov.Model([logits.output(0)], self._inputs.parameters + self._caches, "decoder")
+
+    def _layer(self, hidden: ov.Output, layer: int) -> ov.Output:
+        prefix = f"model.layers.{layer}"
+        attended = self._attention(self._rms_norm(hidden, f"{prefix}.input_layernorm.weight"), layer)
+        hidden = ops.add(hidden, attended).output(0)
+        normed = self._rms_norm(hidden, f"{prefix}.post_attention_layernorm.weight")
+        return ops.add(hidden, self._feed_forward(normed, f"{prefix}.mlp")).output(0)
+
+    def _attention(self, hidden: ov.Output, layer: int) -> ov.Output:
+        config, prefix = self._config, f"model.layers.{layer}.self_attn"
+        projected = self._linear(hidden, [f"{prefix}.{name}_proj" for name in "qkv"])
+        kv_size = config.num_kv_heads * config.head_dim
+        sizes = _int64(config.num_heads * config.head_dim, kv_size, kv_size)
+        query, key, value = ops.variadic_split(projected, ops.constant(np.int64(2)), sizes).outputs()
+        query = self._positioned(query, config.num_heads, f"{prefix}.q_norm.weight", layer)
+        key = self._positioned(key, config.num_kv_heads, f"{prefix}.k_norm.weight", layer)
+        value = ops.reshape(value, _int64(-1, kv_size), False).output(0)
+        attended = self._paged_attention(query, key, value, layer)
+        merged = ops.reshape(attended, _int64(-1, 1, config.num_heads * config.head_dim), False)
+        return self._linear(merged.output(0), [f"{prefix}.o_proj"])
+
+    def _positioned(self, projected: ov.Output, num_heads: int, norm: str, layer: int) -> ov.Output:
+        """Split into heads, normalise each if the model does, rotate by position, and flatten again."""
+        heads = ops.reshape(projected, _int64(0, 0, num_heads, self._config.head_dim), True).output(0)
+        if norm in self._weights:
+            heads = self._rms_norm(heads, norm)
+        if self._config.uses_rope[layer]:
+            heads = ops.transpose(heads, _int64(0, 2, 1, 3)).output(0)
+            heads = ops.transpose(self._rotate(heads), _int64(0, 2, 1, 3)).output(0)
+        return ops.reshape(heads, _int64(-1, num_heads * self._config.head_dim), False).output(0)
+
+    def _paged_attention(self, query: ov.Output, key: ov.Output, value: ov.Output, layer: int) -> ov.Output:
+        config, inputs = self._config, self._inputs
+        shape = [-1, config.num_kv_heads, -1, config.head_dim]
+        caches = [_parameter(f"{name}_cache.{layer}", ov.Type.dynamic, shape) for name in ("key", "value")]
+        self._caches += caches
+        node = _PagedAttentionExtension(
+            [query, key, value]
+            + [cache.output(0) for cache in caches]
+            + [inputs.past_lens.output(0), inputs.subsequence_begins.output(0)]
+            + [inputs.block_indices.output(0), inputs.block_indices_begins.output(0)]
+            + [_float32(config.head_dim**-0.5), ops.constant(np.int32(config.sliding_windows[layer])).output(0)]
+            + [_empty(np.float32), inputs.max_context_len.output(0)]
+            + _unused_attention_inputs()
+        )
+        info = node.get_rt_info()
+        info["num_k_heads"] = info["num_v_heads"] = config.num_kv_heads
+        info["k_head_size"] = info["v_head_size"] = config.head_dim
+        return node.output(0)
+
+    def _feed_forward(self, hidden: ov.Output, prefix: str) -> ov.Output:
+        gate, up = (self._linear(hidden, [f"{prefix}.{name}_proj"]) for name in ("gate", "up"))
+        gated = ops.multiply(ops.swish(gate), up).output(0)
+        return self._linear(gated, [f"{prefix}.down_proj"])
+
+    def _linear(self, hidden: ov.Output, names: list[str]) -> ov.Output:
+        """Project by the rows of all named layers, one after the other, in one multiplication."""
+        weight = np.concatenate([self._weights[f"{name}.weight"] for name in names])
+        projected = ops.matmul(hidden, weight_constant(weight, self._dtype), False, True).output(0)
+        if f"{names[0]}.bias" not in self._weights:
+            return projected
+        bias = np.concatenate([self._weights[f"{name}.bias"] for name in names])
+        return ops.add(projected, ops.constant(bias)).output(0)
+
+    def _rms_norm(self, hidden: ov.Output, name: str) -> ov.Output:
+        """Divide by the root mean square over the last axis (https://arxiv.org/abs/1910.07467)."""
+        mean = ops.reduce_mean(ops.power(hidden, _float32(2)), _int64(-1), True)
+        root = ops.sqrt(ops.add(mean, _float32(self._config.rms_norm_eps)))
+        scaled = ops.multiply(hidden, ops.divide(_float32(1), root))
+        return ops.multiply(scaled, ops.constant(self._weights[name])).output(0)
+
+    def _rotary_tables(self) -> tuple[ov.Output, ov.Output]:
+        """Return cosine and sine of each token's angles, shape `[T, head_dim]`."""
+        frequencies: NDArray[np.float32] = self._config.inverse_frequencies.reshape(1, 1, -1)
+        positions = ops.convert(ops.unsqueeze(self._inputs.position_ids, _int64(1, 2)), "f32")
+        angles = ops.multiply(positions, ops.constant(frequencies))
+        both = ops.concat([angles, angles], -1)
+        return ops.unsqueeze(ops.cos(both), _int64(1)).output(0), ops.unsqueeze(ops.sin(both), _int64(1)).output(0)
+
+    def _rotate(self, heads: ov.Output) -> ov.Output:
+        """Rotate halves of each head by position; written the way the plugin recognises and fuses."""
+        half = self._config.head_dim // 2
+        first = ops.slice(heads, _int64(0), _int64(half), _int64(1), _int64(3))
+        second = ops.slice(heads, _int64(half), _int64(np.iinfo(np.int64).max), _int64(1), _int64(3))
+        turned = ops.concat([ops.multiply(second, _float32(-1)), first], -1)
+        return ops.add(ops.multiply(heads, self._cos), ops.multiply(turned, self._sin)).output(0)
+
+
+def _unused_attention_inputs() -> list[ov.Output]:
+    """The optional inputs of paged attention (scores, cache rotation and eviction, sinks), all left empty."""
+    return [
+        _empty(np.int32),
+        _empty(np.int32),
+        _empty(np.int32),
+        _empty(np.float32),
+        _empty(np.float32),
+        _int32_scalar(),
+        _int32_scalar(),
+        _empty(np.float32, rank=4),
+        _int32_scalar(),
+        _empty(np.int32),
+        _empty(np.int32),
+        _empty(np.int32),
+        _empty(np.int32),
+        _empty(np.uint8),
+        _empty(np.int32),
+    ]
