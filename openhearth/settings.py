@@ -15,9 +15,8 @@ from pydantic_settings import (
 from openhearth.errors import ConfigurationError
 
 DEFAULT_TEXT_MODEL = "smollm2-135m-instruct"
-DEFAULT_ALIASES = dict.fromkeys(
-    ("gpt-3.5-turbo-instruct", "gpt-3.5-turbo", "gpt-4o-mini", "babbage-002", "davinci-002"), DEFAULT_TEXT_MODEL
-)
+DEFAULT_ALIASES = ("gpt-3.5-turbo-instruct", "gpt-3.5-turbo", "gpt-4o-mini", "babbage-002", "davinci-002")
+"""Names in the reference's own examples; unless the settings say otherwise, all of them mean the text model."""
 
 
 class Settings(BaseSettings):
@@ -37,7 +36,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = "auto"
 
     text_model: str = DEFAULT_TEXT_MODEL
-    aliases: dict[str, str] = DEFAULT_ALIASES
+    aliases: dict[str, str] = Field(
+        default_factory=lambda earlier: dict.fromkeys(DEFAULT_ALIASES, earlier.get("text_model", DEFAULT_TEXT_MODEL))
+    )
 
     dtype: Literal["int8", "f16", "f32"] = "int8"
     kv_cache_dtype: Literal["u8", "f16", "f32"] | None = None

@@ -1,0 +1,5 @@
+"""`python -m openhearth` is the `openhearth` command."""
+
+from openhearth.cli import main
+
+main()

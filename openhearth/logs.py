@@ -1,0 +1,54 @@
+"""Structured logging to standard error: one event a line, JSON for machines or aligned text for people.
+
+Knows how lines look. What is worth a line is for the others to say; prompts, outputs and keys never are.
+"""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.typing import Processor
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "console", "json"]
+
+
+def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
+    """Send every log line, our own and those of libraries, to standard error.
+
+    `auto` is `console` on a terminal and `json` anywhere else.
+    """
+    is_terminal = sys.stderr.isatty()
+    as_json = log_format == "json" or (log_format == "auto" and not is_terminal)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(_json_renderers() if as_json else [structlog.dev.ConsoleRenderer(colors=is_terminal)]),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("httpx2", "httpcore2", "filelock", "huggingface_hub"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+
+
+def _json_renderers() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
