@@ -11,7 +11,8 @@ OpenHearthError
     │   ├── UnknownParameterError
     │   ├── UnsupportedParameterError
     │   ├── InvalidValueError
-    │   └── ContextLengthExceededError
+    │   ├── ContextLengthExceededError
+    │   └── RangeNotSatisfiableError    carries num_bytes
     ├── AuthenticationError
     │   ├── MissingAPIKeyError
     │   └── InvalidAPIKeyError
@@ -96,6 +97,14 @@ class ContextLengthExceededError(BadRequestError):
     """Prompt and completion together do not fit into the model's context."""
 
     code = "context_length_exceeded"
+
+
+class RangeNotSatisfiableError(BadRequestError):
+    """A range of bytes was asked for, none of which exists."""
+
+    def __init__(self, num_bytes: int) -> None:
+        super().__init__(f"The range is outside the {num_bytes} bytes of this content.", param="Range")
+        self.num_bytes = num_bytes
 
 
 class AuthenticationError(APIError):
