@@ -22,6 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from openhearth.errors import InsufficientStorageError, ServiceUnavailableError
 from openhearth.store.api_keys import APIKeyRepository
+from openhearth.store.files import FileRepository
+from openhearth.store.uploads import UploadRepository
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_SECONDS = 20
@@ -38,11 +40,13 @@ class Transaction:
     """The repositories, all inside one transaction."""
 
     api_keys: APIKeyRepository
+    files: FileRepository
+    uploads: UploadRepository
 
     @classmethod
     def over(cls, session: AsyncSession) -> "Transaction":
         """Return the repositories of this session."""
-        return cls(api_keys=APIKeyRepository(session))
+        return cls(api_keys=APIKeyRepository(session), files=FileRepository(session), uploads=UploadRepository(session))
 
 
 class Database:

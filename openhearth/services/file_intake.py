@@ -1,0 +1,128 @@
+"""How content becomes a file: stored first, checked, and then made real by the transaction that creates its row."""
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from openhearth import ids
+from openhearth.clock import Clock
+from openhearth.errors import BadRequestError, RequestTooLargeError
+from openhearth.schemas.files import FilePurpose
+from openhearth.services.jsonl import check_jsonl
+from openhearth.services.storage_quota import StorageQuota
+from openhearth.store.blobs.base import BlobStore, StoredBlob
+from openhearth.store.database import Database, Transaction
+from openhearth.store.tables import FileRow
+
+T = TypeVar("T")
+
+MAX_BATCH_FILE_BYTES = 200 * 2**20
+_BATCH_FILE_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDescription:
+    """What is said of a file besides its content. `filename` is a label, never a path."""
+
+    filename: str
+    purpose: FilePurpose
+    expires_after_seconds: int | None = None
+
+
+class FileIntake:
+    """Takes files in, in two steps: `receive` the content, `keep` it. In between, nobody can see it."""
+
+    def __init__(self, database: Database, blobs: BlobStore, quota: StorageQuota, *, clock: Clock) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._quota = quota
+        self._clock = clock
+
+    async def receive(
+        self, project: str, content: AsyncIterable[bytes], describe: Callable[[], FileDescription]
+    ) -> FileRow:
+        """Store the content, check its format, and return the row to `keep`.
+
+        On the wire the description may stand behind the content, so `describe` is asked once that has been read.
+        Raises what `content` and `describe` raise, `RequestTooLargeError`, `InsufficientStorageError` and, for a
+        broken format, `BadRequestError`; then nothing is left of it.
+        """
+        file_id = ids.file_id()
+        stored = await self._blobs.put(file_id, content)
+        try:
+            description = describe()
+            check_claims(description.purpose, filename=description.filename, num_bytes=stored.bytes)
+            await self._check_content(file_id, description.purpose)
+        except BaseException:
+            await self._blobs.delete(file_id)
+            raise
+        return self._row(file_id, project, description, stored)
+
+    async def keep(self, row: FileRow, *, also: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Commit the row, together with what `also` does in the same transaction; return what `also` returns.
+
+        Raises `InsufficientStorageError` and whatever `also` raises; then nothing is left of the file.
+        """
+
+        async def commit() -> T:
+            async with self._database.transaction() as tx:
+                result = await also(tx)
+                await tx.files.create(row)
+                await self._quota.check(tx, row.project)
+            return result
+
+        return await commit_or_delete(self._blobs, row.id, commit)
+
+    async def _check_content(self, file_id: str, purpose: FilePurpose) -> None:
+        if purpose == "fine-tune":
+            reader = await self._blobs.open(file_id)
+            try:
+                await check_jsonl(reader)
+            finally:
+                await reader.aclose()
+
+    def _row(self, file_id: str, project: str, description: FileDescription, stored: StoredBlob) -> FileRow:
+        now = self._clock()
+        seconds = description.expires_after_seconds
+        if seconds is None and description.purpose == "batch":
+            seconds = _BATCH_FILE_SECONDS
+        return FileRow(
+            id=file_id,
+            project=project,
+            purpose=description.purpose,
+            filename=description.filename,
+            bytes=stored.bytes,
+            sha256=stored.sha256,
+            status="processed",
+            status_details=None,
+            created_at=now,
+            expires_at=None if seconds is None else int(now) + seconds,
+        )
+
+
+def check_claims(purpose: FilePurpose, *, filename: str, num_bytes: int) -> None:
+    """Check what can be told without the content. Raises `BadRequestError` or `RequestTooLargeError`."""
+    if purpose != "batch":
+        return
+    if not filename.lower().endswith(".jsonl"):
+        raise BadRequestError("Invalid file format for Batch API. Must be .jsonl", param="file")
+    if num_bytes > MAX_BATCH_FILE_BYTES:
+        raise RequestTooLargeError(f"A file for the Batch API may have {MAX_BATCH_FILE_BYTES} bytes at most.")
+
+
+async def commit_or_delete(blobs: BlobStore, key: str, commit: Callable[[], Awaitable[T]]) -> T:
+    """Run the commit that makes a blob real; if it fails, delete the blob.
+
+    A caller that is cancelled does not stop it half-way: whether the commit happened must be known before the blob
+    is deleted.
+    """
+
+    async def settle() -> T:
+        try:
+            return await commit()
+        except BaseException:
+            await blobs.delete(key)
+            raise
+
+    return await asyncio.shield(settle())

@@ -1,0 +1,237 @@
+"""Uploads: a file announced, sent in parts in any order, and completed or cancelled within the hour."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Literal, cast
+
+from openhearth import ids
+from openhearth.clock import Clock
+from openhearth.errors import BadRequestError, BlobNotFoundError, InvalidValueError, NotFoundError, RequestTooLargeError
+from openhearth.schemas.files import FilePurpose
+from openhearth.schemas.uploads import CompleteUploadRequest, CreateUploadRequest, Upload, UploadPart, UploadStatus
+from openhearth.services.file_intake import FileDescription, FileIntake, check_claims, commit_or_delete
+from openhearth.services.files import wire_file
+from openhearth.services.storage_quota import StorageQuota
+from openhearth.store.blobs.base import BlobStore
+from openhearth.store.database import Database, Transaction
+from openhearth.store.tables import FileRow, UploadPartRow, UploadRow
+
+MAX_PART_BYTES = 64 * 2**20
+_UPLOAD_SECONDS = 3600
+_JSONL_TYPES = (
+    "application/json",
+    "application/jsonl",
+    "application/jsonlines",
+    "application/ndjson",
+    "application/x-jsonlines",
+    "application/x-ndjson",
+    "text/jsonl",
+    "text/plain",
+)
+
+
+class Uploads:
+    """The use cases of uploads. `max_upload_bytes` bounds the whole, `MAX_PART_BYTES` each part."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        intake: FileIntake,
+        quota: StorageQuota,
+        *,
+        max_upload_bytes: int,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._intake = intake
+        self._quota = quota
+        self._max_upload_bytes = max_upload_bytes
+        self._clock = clock
+
+    async def create(self, project: str, request: CreateUploadRequest) -> Upload:
+        """Announce a file. Raises `BadRequestError` if it could never be completed."""
+        self._check(request)
+        now = self._clock()
+        row = UploadRow(
+            id=ids.upload_id(),
+            project=project,
+            purpose=request.purpose,
+            filename=request.filename,
+            mime_type=request.mime_type,
+            bytes=request.bytes,
+            status="pending",
+            created_at=now,
+            expires_at=int(now) + _UPLOAD_SECONDS,
+            file_expires_after_seconds=request.expires_after.seconds if request.expires_after else None,
+        )
+        async with self._database.transaction() as tx:
+            await tx.uploads.create(row)
+        return _wire_upload(row)
+
+    async def add_part(self, project: str, upload_id: str, content: AsyncIterable[bytes]) -> UploadPart:
+        """Take a part in; parts may arrive in any order and at the same time.
+
+        Raises `NotFoundError`, `BadRequestError` if the upload has ended, `RequestTooLargeError` and
+        `InsufficientStorageError`.
+        """
+        async with self._database.read() as tx:
+            await self._pending(tx, project, upload_id)
+        part_id = ids.upload_part_id()
+        too_large = RequestTooLargeError(f"A part may have {MAX_PART_BYTES} bytes at most.")
+        bounded = self._quota.bounded(project, content, max_bytes=MAX_PART_BYTES, too_large=too_large)
+        stored = await self._blobs.put(part_id, bounded)
+        row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=stored.bytes, created_at=self._clock())
+
+        async def commit() -> None:
+            async with self._database.transaction() as tx:
+                await self._pending(tx, project, upload_id)
+                await tx.uploads.add_part(row)
+                await self._quota.check(tx, project)
+
+        await commit_or_delete(self._blobs, part_id, commit)
+        return UploadPart(id=part_id, object="upload.part", created_at=int(row.created_at), upload_id=upload_id)
+
+    async def complete(self, project: str, upload_id: str, request: CompleteUploadRequest) -> Upload:
+        """Join the parts into a file, in the order of `part_ids`; parts that are not named are discarded.
+
+        Raises `NotFoundError`, and `BadRequestError` if the upload has ended, a part is unknown, the size or the MD5
+        is not what was announced, or the content has not the format that its purpose asks for.
+        """
+        async with self._database.read() as tx:
+            upload = await self._pending(tx, project, upload_id)
+            parts = _chosen(await tx.uploads.parts(upload_id), request.part_ids)
+        _check_size(upload, parts)
+        joined = _JoinedParts(self._blobs, upload, parts, md5=request.md5)
+        row = await self._intake.receive(project, joined.content(), joined.description)
+
+        async def end(tx: Transaction) -> Sequence[str]:
+            await self._pending(tx, project, upload_id)
+            return await _end(tx, upload_id, "completed")
+
+        await self._delete_blobs(await self._intake.keep(row, also=end))
+        return _wire_upload(upload, status="completed", file=row)
+
+    async def cancel(self, project: str, upload_id: str) -> Upload:
+        """Give an upload up. Raises `NotFoundError`, and `BadRequestError` if it has ended."""
+        async with self._database.transaction() as tx:
+            upload = await self._pending(tx, project, upload_id)
+            part_ids = await _end(tx, upload_id, "cancelled")
+        await self._delete_blobs(part_ids)
+        return _wire_upload(upload, status="cancelled")
+
+    def _check(self, request: CreateUploadRequest) -> None:
+        if request.bytes > self._max_upload_bytes:
+            raise BadRequestError(
+                f"Invalid 'bytes': integer above maximum value. Expected a value <= {self._max_upload_bytes}, "
+                f"but got {request.bytes} instead.",
+                param="bytes",
+                code="integer_above_max_value",
+            )
+        if request.purpose in ("batch", "fine-tune") and request.mime_type not in _JSONL_TYPES:
+            raise InvalidValueError(
+                f"Invalid 'mime_type': '{request.mime_type}' does not suit the purpose '{request.purpose}', which "
+                "takes text/jsonl.",
+                param="mime_type",
+            )
+        check_claims(request.purpose, filename=request.filename, num_bytes=request.bytes)
+
+    async def _pending(self, tx: Transaction, project: str, upload_id: str) -> UploadRow:
+        row = await tx.uploads.find(project, upload_id)
+        if row is None:
+            raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
+        status = "expired" if row.status == "pending" and row.expires_at <= self._clock() else row.status
+        if status != "pending":
+            raise _ended(upload_id, status)
+        return row
+
+    async def _delete_blobs(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            await self._blobs.delete(key)
+
+
+async def _end(tx: Transaction, upload_id: str, status: Literal["completed", "cancelled"]) -> Sequence[str]:
+    """End a pending upload; return the ids of its parts, whose content is to be deleted after the transaction."""
+    await tx.uploads.end(upload_id, status)
+    return await tx.uploads.delete_parts([upload_id])
+
+
+class _JoinedParts:
+    """The parts of an upload, as one incoming file."""
+
+    def __init__(self, blobs: BlobStore, upload: UploadRow, parts: Sequence[UploadPartRow], *, md5: str | None) -> None:
+        self._blobs = blobs
+        self._upload = upload
+        self._parts = parts
+        self._md5 = md5
+
+    async def content(self) -> AsyncIterator[bytes]:
+        digest = hashlib.md5(usedforsecurity=False)
+        async for piece in self._pieces():
+            if self._md5 is not None:
+                await asyncio.to_thread(digest.update, piece)
+            yield piece
+        if self._md5 is not None and digest.hexdigest() != self._md5.lower():
+            raise InvalidValueError(
+                f"Invalid 'md5': the parts have the MD5 {digest.hexdigest()}, but {self._md5} was expected.",
+                param="md5",
+            )
+
+    def description(self) -> FileDescription:
+        return FileDescription(
+            filename=self._upload.filename,
+            purpose=cast(FilePurpose, self._upload.purpose),
+            expires_after_seconds=self._upload.file_expires_after_seconds,
+        )
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            try:
+                reader = await self._blobs.open(part.id)
+            except BlobNotFoundError:  # somebody ended the upload meanwhile
+                raise _ended(self._upload.id, "no longer pending") from None
+            async with aclosing(reader):
+                async for piece in reader:
+                    yield piece
+
+
+def _chosen(parts: Sequence[UploadPartRow], part_ids: Sequence[str]) -> list[UploadPartRow]:
+    by_id = {part.id: part for part in parts}
+    for part_id in part_ids:
+        if part_id not in by_id:
+            raise InvalidValueError(f"Invalid 'part_ids': no such part: {part_id}.", param="part_ids")
+    if len(set(part_ids)) < len(part_ids):
+        raise InvalidValueError("Invalid 'part_ids': a part is named twice.", param="part_ids")
+    return [by_id[part_id] for part_id in part_ids]
+
+
+def _check_size(upload: UploadRow, parts: Sequence[UploadPartRow]) -> None:
+    num_bytes = sum(part.bytes for part in parts)
+    if num_bytes != upload.bytes:
+        raise InvalidValueError(
+            f"Invalid 'part_ids': the parts have {num_bytes} bytes together, but the upload announced {upload.bytes}.",
+            param="part_ids",
+        )
+
+
+def _ended(upload_id: str, status: str) -> BadRequestError:
+    return BadRequestError(f"Upload {upload_id} is {status}; only a pending upload can be added to or ended.")
+
+
+def _wire_upload(row: UploadRow, *, status: UploadStatus = "pending", file: FileRow | None = None) -> Upload:
+    return Upload.model_validate(
+        {
+            "id": row.id,
+            "object": "upload",
+            "bytes": row.bytes,
+            "created_at": int(row.created_at),
+            "expires_at": row.expires_at,
+            "filename": row.filename,
+            "purpose": row.purpose,
+            "status": status,
+            "file": None if file is None else wire_file(file),
+        }
+    )

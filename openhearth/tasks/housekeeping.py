@@ -1,0 +1,32 @@
+"""The housekeeping tasks: one sweep before the server opens, then an eye on the clock."""
+
+import asyncio
+from typing import NoReturn
+
+import structlog
+
+from openhearth.services.housekeeping import Housekeeping
+
+_log = structlog.get_logger(__name__)
+
+_INTERVAL_SECONDS = 60.0
+
+
+async def sweep(housekeeping: Housekeeping) -> None:
+    """Remove what a crash left behind, and report it. Only before anything is stored."""
+    report = await housekeeping.sweep()
+    if report.num_blobs_removed:
+        _log.warning("storage.orphans_removed", num_blobs=report.num_blobs_removed)
+    if report.num_files_without_content:
+        _log.error("storage.content_missing", num_files=report.num_files_without_content)
+
+
+async def expire_regularly(housekeeping: Housekeeping, *, interval_seconds: float = _INTERVAL_SECONDS) -> NoReturn:
+    """Remove what has expired, again and again; a failure is reported, and tried again at the next turn."""
+    while True:
+        try:
+            if num_expired := await housekeeping.expire():
+                _log.info("storage.expired", num_objects=num_expired)
+        except Exception:
+            _log.exception("storage.expiry_failed")
+        await asyncio.sleep(interval_seconds)
