@@ -107,15 +107,18 @@ class TextEngine(Protocol):
         ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of `token_ids`, special tokens included; bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of `token_ids`, special tokens included; bytes that are not UTF-8 become U+FFFD.
+
+        Raises `BadRequestError`, with `prompt` as its parameter, for a token outside the vocabulary.
+        """
         ...
 
     def generate(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[GenerationOutput]:
         """Continue one prompt; outputs of several candidates interleave by `index`.
 
-        Closing the iterator frees everything the request holds. Raises `BadRequestError` for a token outside the
-        vocabulary, `ContextLengthExceededError` if prompt and completion do not fit, and `RateLimitError` if the
-        queue is full; all of them before the first output.
+        Closing the iterator frees everything the request holds. Raises `BadRequestError`, with `prompt` or
+        `logit_bias` as its parameter, for a token outside the vocabulary, `ContextLengthExceededError` if prompt and
+        completion do not fit, and `RateLimitError` if the queue is full; all of them before the first output.
         """
         ...
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticUseDefault, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
 
 class RequestModel(BaseModel):
@@ -37,13 +37,22 @@ def _null_is_default(value: Any) -> Any:
     return value
 
 
+def _with_token_ids(bias: dict[str, int]) -> dict[str, int]:
+    if not all(key.isascii() and key.isdigit() and len(key) < _MAX_TOKEN_ID_LENGTH for key in bias):
+        raise PydanticCustomError("invalid_value", "keys have to be token ids in decimal digits")
+    return bias
+
+
+_MAX_TOKEN_ID_LENGTH = 10
 Penalty = Annotated[float, Field(ge=-2, le=2), NullIsDefault()]
 Temperature = Annotated[float, Field(ge=0, le=2), NullIsDefault()]
 TopP = Annotated[float, Field(ge=0, le=1), NullIsDefault()]
 NumChoices = Annotated[int, Field(ge=1, le=128), NullIsDefault()]
 Flag = Annotated[bool, NullIsDefault()]
 Seed = Annotated[int | None, Field(ge=-(2**63), le=2**63 - 1)]
-LogitBias = Annotated[dict[str, Annotated[int, Field(ge=-100, le=100)]], NullIsDefault()]
+LogitBias = Annotated[
+    dict[str, Annotated[int, Field(ge=-100, le=100)]], AfterValidator(_with_token_ids), NullIsDefault()
+]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
 

@@ -301,11 +301,16 @@ class TestRefusals:
     """Errors come before the first output."""
 
     async def test_token_out_of_vocabulary(self, engine: TextEngine) -> None:
-        """A token that the model does not have is refused, in a prompt and in a bias."""
-        with pytest.raises(BadRequestError):
-            await anext(engine.generate([10**9], GREEDY))
-        with pytest.raises(BadRequestError):
-            await anext(engine.generate([1], replace(GREEDY, logit_bias={10**9: 1.0})))
+        """A token that the model does not have is refused, in a prompt, in a bias and in decoding."""
+        params = []
+        for token_ids, bias in (([10**9], {}), ([-1], {}), ([1], {10**9: 1.0})):
+            with pytest.raises(BadRequestError) as caught:
+                await anext(engine.generate(token_ids, replace(GREEDY, logit_bias=bias)))
+            params.append(caught.value.param)
+        with pytest.raises(BadRequestError) as caught:
+            engine.decode([10**9])
+
+        assert [*params, caught.value.param] == ["prompt", "prompt", "logit_bias", "prompt"]
 
     async def test_context_length(self, engine: TextEngine) -> None:
         """Prompt and completion together must fit into the context, and may fill it."""

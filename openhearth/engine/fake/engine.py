@@ -5,7 +5,7 @@ Knows slots, a queue, a prefix cache and cancellation, as honestly as an engine 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from openhearth.engine.base import EngineStats, GenerationOutput, SamplingParams
 from openhearth.engine.fake import model
 from openhearth.engine.fake.candidate import Candidate
 from openhearth.errors import (
-    BadRequestError,
     ContextLengthExceededError,
+    InvalidValueError,
     RateLimitError,
     ServiceUnavailableError,
     UnsupportedParameterError,
@@ -55,6 +55,7 @@ class FakeTextEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of `token_ids`; bytes that are not UTF-8 become U+FFFD."""
+        _check_vocabulary(token_ids, param="prompt")
         return b"".join(map(model.token_bytes, token_ids)).decode(errors="replace")
 
     async def generate(
@@ -85,9 +86,8 @@ class FakeTextEngine:
         self._closed = True
 
     def _check(self, prompt: tuple[int, ...], params: SamplingParams) -> None:
-        for token_id in (*prompt, *params.logit_bias):
-            if not 0 <= token_id < model.VOCABULARY_SIZE:
-                raise BadRequestError(f"Token {token_id} is not one of the model's {model.VOCABULARY_SIZE} tokens.")
+        _check_vocabulary(prompt, param="prompt")
+        _check_vocabulary(params.logit_bias, param="logit_bias")
         if len(prompt) + params.max_tokens > self._max_model_len:
             raise ContextLengthExceededError(f"Prompt and completion have more than {self._max_model_len} tokens.")
 
@@ -144,3 +144,12 @@ class FakeTextEngine:
         self._counts["prompt_tokens"] += len(prompt)
         self._counts["prefix_cache_hits"] += num_cached_tokens
         return num_cached_tokens
+
+
+def _check_vocabulary(token_ids: Iterable[int], *, param: str) -> None:
+    for token_id in token_ids:
+        if not 0 <= token_id < model.VOCABULARY_SIZE:
+            raise InvalidValueError(
+                f"Invalid '{param}': the model has no token {token_id}, only 0 to {model.VOCABULARY_SIZE - 1}.",
+                param=param,
+            )

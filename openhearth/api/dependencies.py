@@ -1,0 +1,36 @@
+"""What handlers ask for: the services of the app, and the project of the request."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from openhearth.services.api_keys import APIKeys
+from openhearth.services.completions import Completions
+from openhearth.services.metrics import Metrics
+from openhearth.services.model_host import ModelHost
+from openhearth.services.models import Models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Every service that a handler may ask for; `app.py` puts them together."""
+
+    api_keys: APIKeys
+    completions: Completions
+    host: ModelHost
+    metrics: Metrics
+    models: Models
+
+
+def _services(request: Request) -> Services:
+    return cast("Services", request.app.state.services)
+
+
+def _project(request: Request) -> str:
+    return cast("str", request.state.project)
+
+
+ServicesOf = Annotated[Services, Depends(_services)]
+ProjectOf = Annotated[str, Depends(_project)]

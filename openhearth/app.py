@@ -1,0 +1,185 @@
+"""The composition root: settings in, application out. The only place that wires; nothing else knows everybody."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import ip_address
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from rich.console import Console
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from openhearth import __version__
+from openhearth.api.auth import Authentication
+from openhearth.api.dependencies import Services
+from openhearth.api.error_handlers import handle_api_error, handle_http_exception, handle_validation_error
+from openhearth.api.middleware import BodyLimit, HostCheck, RequestContext
+from openhearth.api.routes import ROUTERS
+from openhearth.api.server import Server, bind
+from openhearth.catalog.catalog import Catalog
+from openhearth.engine.registry import load_text_engine
+from openhearth.engine.text.config import EngineConfig
+from openhearth.errors import APIError, ConfigurationError
+from openhearth.services.api_keys import APIKeys
+from openhearth.services.completions import Completions
+from openhearth.services.generation import Generation
+from openhearth.services.metrics import Metrics
+from openhearth.services.model_host import LoadEngine, ModelHost
+from openhearth.services.models import Models
+from openhearth.settings import Settings
+from openhearth.store.database import Database, sqlite_url
+
+_EXPOSED_HEADERS = ("openai-model", "openai-processing-ms", "openai-version", "x-request-id", "retry-after-ms")
+
+
+def serve(settings: Settings, *, load_engine: LoadEngine | None = None) -> int:
+    """Serve the API until a signal ends it, and return the exit code.
+
+    Raises `ConfigurationError` or `ModelLoadError` with what the operator has to change.
+    """
+    asyncio.run(_check_keys(settings))
+    catalog = Catalog(settings.models, aliases=settings.aliases, configured=[settings.text_model])
+    load = load_engine or partial(load_text_engine, config=_engine_config(settings))
+    app = build(settings, catalog=catalog, load_engine=load)
+    sockets = bind(settings.host, settings.port)
+    services: Services = app.state.services
+
+    async def announce() -> None:
+        await services.host.ready()
+        banner = _banner(
+            settings,
+            port=sockets[0].getsockname()[1],
+            models=[model.id for model in services.models.list().data],
+            needs_key=await services.api_keys.are_required(),
+        )
+        Console(soft_wrap=True, highlight=False, markup=False).print(banner)
+
+    server = Server(app, drain_timeout_seconds=settings.drain_timeout_seconds, on_listening=announce)
+    server.serve_on(sockets)
+    return 0
+
+
+def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> FastAPI:
+    """Return the application. It opens the home's database and loads the default model when it is started."""
+    database = _database(settings)
+    host = ModelHost(catalog, load=load_engine, default=settings.text_model)
+    metrics = Metrics(host)
+    api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await database.migrate()
+        host.start()
+        try:
+            yield
+        finally:
+            await host.close()
+            await database.close()
+
+    app = FastAPI(
+        title="openhearth",
+        version=__version__,
+        lifespan=lifespan,
+        middleware=_middleware(settings, api_keys),
+        exception_handlers={
+            APIError: handle_api_error,
+            HTTPException: handle_http_exception,
+            RequestValidationError: handle_validation_error,
+        },
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = Services(
+        api_keys=api_keys,
+        completions=Completions(host, Generation(metrics)),
+        host=host,
+        metrics=metrics,
+        models=Models(catalog),
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def open_api_keys(settings: Settings) -> AsyncIterator[APIKeys]:
+    """Give the keys of a home, whether or not a server is running on it."""
+    database = _database(settings)
+    try:
+        await database.migrate()
+        yield APIKeys(database, is_open=_is_loopback(settings.host))
+    finally:
+        await database.close()
+
+
+async def _check_keys(settings: Settings) -> None:
+    async with open_api_keys(settings) as api_keys:
+        if not _is_loopback(settings.host) and not await api_keys.has_any():
+            raise ConfigurationError(
+                f"A server on {settings.host} can be reached by others, so it needs a key first: run "
+                "`openhearth keys create NAME`, or bind it to 127.0.0.1."
+            )
+
+
+def _database(settings: Settings) -> Database:
+    return Database(sqlite_url(settings.home / "openhearth.db"))
+
+
+def _engine_config(settings: Settings) -> EngineConfig:
+    return EngineConfig(
+        dtype=settings.dtype,
+        kv_cache_dtype=settings.kv_cache_dtype,
+        kv_cache_bytes=settings.kv_cache_bytes,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        max_waiting_requests=settings.max_waiting_requests,
+        num_threads=settings.num_threads,
+    )
+
+
+def _banner(settings: Settings, *, port: int, models: list[str], needs_key: bool) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base_url = f"http://{host}:{port}/v1"
+    key = "YOUR_KEY" if needs_key else "any"
+    body = f'{{"model": "{models[0]}", "prompt": "Once upon a time", "max_tokens": 32}}'
+    return "\n".join(
+        (
+            f"openhearth {__version__} is listening on http://{host}:{port}",
+            f"  models   {', '.join(models)}",
+            f'  Python   OpenAI(base_url="{base_url}", api_key="{key}")',
+            f"  shell    curl {base_url}/completions -H 'Authorization: Bearer {key}' "
+            f"-H 'Content-Type: application/json' -d '{body}'",
+        )
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a server bound to `host` can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _middleware(settings: Settings, api_keys: APIKeys) -> list[Middleware]:
+    """Return the layers around the routes, outermost first."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_allow_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED_HEADERS,
+    )
+    return [
+        Middleware(RequestContext),
+        Middleware(HostCheck, bind_host=settings.host, allowed_hosts=settings.allowed_hosts),
+        *([cors] if settings.cors_allow_origins else []),
+        Middleware(Authentication, api_keys=api_keys),
+        Middleware(BodyLimit, max_bytes=settings.max_request_body_bytes),
+    ]

@@ -1,0 +1,134 @@
+"""Running the prompts of one request through an engine: all at once, counted, and given up together.
+
+What the outputs become is decided by the services of the resources.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from openhearth.engine.base import GenerationOutput, SamplingParams
+from openhearth.errors import ContextLengthExceededError
+from openhearth.schemas.shared import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
+from openhearth.services.metrics import Metrics
+from openhearth.services.model_host import LoadedModel
+
+MAX_PROMPTS_AT_ONCE = 64
+"""How many prompts of one request an engine gets at a time; the others wait here, without a place in its queue."""
+
+TokenIds = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The latest output of each prompt of a request, which holds its counts so far."""
+
+    latest: dict[int, GenerationOutput] = field(default_factory=dict)
+
+    def usage(self) -> CompletionUsage:
+        """Return what was used so far: each prompt once, and every token that was generated."""
+        outputs = self.latest.values()
+        prompt_tokens = sum(output.num_prompt_tokens for output in outputs)
+        completion_tokens = sum(output.num_output_tokens for output in outputs)
+        cached_tokens = sum(output.num_cached_tokens for output in outputs)
+        return CompletionUsage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(audio_tokens=0, cached_tokens=cached_tokens),
+            completion_tokens_details=CompletionTokensDetails(
+                accepted_prediction_tokens=0, audio_tokens=0, reasoning_tokens=0, rejected_prediction_tokens=0
+            ),
+        )
+
+
+class Generation:
+    """Feeds prompts to engines and takes the time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def run(
+        self, model: LoadedModel, prompts: Sequence[TokenIds], params: SamplingParams, *, tally: Tally
+    ) -> AsyncGenerator[tuple[int, GenerationOutput]]:
+        """Continue all prompts at once; yield each output with the number of its prompt, and count it in `tally`.
+
+        If one prompt fails, the others are given up; so are all of them when the iterator is closed.
+        """
+        if len(prompts) == 1:
+            merged = _numbered(0, self._timed(model, prompts[0], params))
+        else:
+            merged = _merge([self._timed(model, prompt, params) for prompt in prompts])
+        async with aclosing(merged):
+            async for number, output in merged:
+                tally.latest[number] = output
+                yield number, output
+
+    async def _timed(
+        self, model: LoadedModel, prompt: TokenIds, params: SamplingParams
+    ) -> AsyncGenerator[GenerationOutput]:
+        arrival = time.perf_counter()
+        has_started, reason = False, ""
+        async with aclosing(model.engine.generate(prompt, params)) as outputs:
+            async for output in outputs:
+                if not has_started:
+                    self._metrics.started(model.id, seconds=time.perf_counter() - arrival)
+                    has_started = True
+                reason = reason or output.finish_reason or ""
+                yield output
+        self._metrics.finished(model.id, reason, seconds=time.perf_counter() - arrival)
+
+
+def check_context_length(model: LoadedModel, prompts: Sequence[TokenIds], *, max_tokens: int, param: str) -> None:
+    """Raise `ContextLengthExceededError` if the longest prompt leaves less than `max_tokens` of the context."""
+    limit, num_prompt_tokens = model.engine.max_model_len, max(map(len, prompts))
+    if num_prompt_tokens + max_tokens > limit:
+        raise ContextLengthExceededError(
+            f"This model's maximum context length is {limit} tokens, however you requested "
+            f"{num_prompt_tokens + max_tokens} tokens ({num_prompt_tokens} in your prompt; {max_tokens} for the "
+            "completion). Please reduce your prompt; or completion length.",
+            param=param,
+        )
+
+
+async def _numbered(
+    number: int, outputs: AsyncGenerator[GenerationOutput]
+) -> AsyncGenerator[tuple[int, GenerationOutput]]:
+    async with aclosing(outputs):
+        async for output in outputs:
+            yield number, output
+
+
+async def _merge(
+    streams: Sequence[AsyncGenerator[GenerationOutput]],
+) -> AsyncGenerator[tuple[int, GenerationOutput]]:
+    """Yield from all streams as they come; raise the first failure and give up the rest."""
+    news: asyncio.Queue[tuple[int, GenerationOutput | Exception | None]] = asyncio.Queue()
+    places = asyncio.Semaphore(MAX_PROMPTS_AT_ONCE)
+
+    async def feed(number: int, stream: AsyncGenerator[GenerationOutput]) -> None:
+        try:
+            async with places, aclosing(stream):
+                async for output in stream:
+                    news.put_nowait((number, output))
+            news.put_nowait((number, None))
+        except Exception as error:
+            news.put_nowait((number, error))
+
+    feeders = [asyncio.create_task(feed(number, stream)) for number, stream in enumerate(streams)]
+    try:
+        num_open = len(streams)
+        while num_open:
+            number, item = await news.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                num_open -= 1
+            else:
+                yield number, item
+    finally:
+        for feeder in feeders:
+            feeder.cancel()
+        await asyncio.gather(*feeders, return_exceptions=True)

@@ -1,0 +1,79 @@
+"""Servers for tests: the real application over the engine without weights, on a real socket."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openai import AsyncOpenAI, OpenAI
+
+from openhearth.api.server import Server, bind
+from openhearth.app import build
+from openhearth.catalog.catalog import Catalog
+from openhearth.engine.fake.engine import FakeTextEngine
+from openhearth.settings import Settings
+
+MODEL = "fake-model"
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answers."""
+
+    port: int
+    engine: FakeTextEngine
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: Any) -> OpenAI:
+        """Return the official client, which does not try again by itself."""
+        defaults: dict[str, Any] = {"base_url": f"{self.url}/v1", "api_key": "any", "max_retries": 0}
+        return OpenAI(**(defaults | options))
+
+    def async_client(self, **options: Any) -> AsyncOpenAI:
+        """Return the official asynchronous client."""
+        defaults: dict[str, Any] = {"base_url": f"{self.url}/v1", "api_key": "any", "max_retries": 0}
+        return AsyncOpenAI(**(defaults | options))
+
+
+def make_settings(root: Path, **settings: Any) -> Settings:
+    """Return settings for a home and a models folder under `root`, with one model that the catalog takes for real."""
+    model = root / "models" / MODEL
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 2048}')
+    (model / "model.safetensors").touch()
+    home = root / "home"
+    home.mkdir(exist_ok=True)
+    defaults: dict[str, Any] = {"home": home, "models": root / "models", "text_model": MODEL, "port": 0}
+    return Settings(**(defaults | settings))
+
+
+@contextmanager
+def run_server(settings: Settings, engine: FakeTextEngine) -> Iterator[RunningServer]:
+    """Run the application in a thread for as long as the context lasts."""
+    catalog = Catalog(settings.models, aliases=settings.aliases, configured=[settings.text_model])
+    app = build(settings, catalog=catalog, load_engine=lambda _path: engine)
+    sockets: list[socket.socket] = bind(settings.host, settings.port)
+    port = sockets[0].getsockname()[1]
+    ready = threading.Event()
+
+    async def announce() -> None:
+        await app.state.services.host.ready()
+        ready.set()
+
+    server = Server(app, drain_timeout_seconds=settings.drain_timeout_seconds, on_listening=announce)
+    thread = threading.Thread(target=server.serve_on, args=[sockets])
+    thread.start()
+    try:
+        assert ready.wait(timeout=60)
+        yield RunningServer(port, engine, settings)
+    finally:
+        server.should_exit = True
+        thread.join()
