@@ -12,7 +12,9 @@ of the rows whose logits are wanted. Inputs:
     logit_rows                       i32 [R]      positions in [T]
     key_cache.N, value_cache.N       one pair a layer, in the plugin's own type and layout
 
-Output: logits f32 [R, vocab_size].
+Output: hidden states f32 [R, hidden_size]. The language-model head is a graph of its own, hidden states in and logits
+f32 [R, vocab_size] out: it is computed in 32 bits even where the layers are not, since logits rounded to bfloat16 have
+steps of 1/8 and make equals of different tokens.
 """
 
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from openvino import opset13 as ops
 from openvino.op import _PagedAttentionExtension
 
 from openhearth.engine.text.architectures.config import DecoderConfig
-from openhearth.engine.text.architectures.weights import Weights, weight_constant
+from openhearth.engine.text.architectures.weights import Weights, matrix_constant, table_constant
 from openhearth.engine.text.config import Dtype
 
 
@@ -94,19 +96,25 @@ class DecoderBuilder:
         self._cos, self._sin = self._rotary_tables()
 
     def build(self) -> ov.Model:
-        """Return the whole model; raises `ModelLoadError` if a tensor is missing."""
-        embedding = weight_constant(self._weights["model.embed_tokens.weight"], self._dtype)
+        """Return the layers from token ids to hidden states; raises `ModelLoadError` if a tensor is missing."""
+        embedding = table_constant(self._weights["model.embed_tokens.weight"], self._dtype)
         token_ids = ops.unsqueeze(self._inputs.input_ids, _int64(1))
         hidden = ops.gather(embedding, token_ids, ops.constant(np.int64(0))).output(0)  # [T, hidden_size]
         for layer in range(self._config.num_layers):
             hidden = self._layer(hidden, layer)
-        hidden = ops.gather(hidden, self._inputs.logit_rows, ops.constant(np.int64(0))).output(0)
-        hidden = self._rms_norm(hidden, "model.norm.weight")
-        head = embedding
-        if "lm_head.weight" in self._weights:
-            head = weight_constant(self._weights["lm_head.weight"], self._dtype)
-        logits = ops.squeeze(ops.matmul(hidden, head, False, True), _int64(1))
-        return ov.Model([logits.output(0)], self._inputs.parameters + self._caches, "decoder")
+        rows = ops.gather(hidden, self._inputs.logit_rows, ops.constant(np.int64(0)))
+        wanted = ops.squeeze(rows, _int64(1)).output(0)
+        return ov.Model([wanted], self._inputs.parameters + self._caches, "decoder")
+
+    def build_head(self) -> ov.Model:
+        """Return the final norm and the projection to the vocabulary."""
+        hidden = _parameter("hidden", ov.Type.f32, [-1, self._config.hidden_size])
+        normed = self._rms_norm(hidden.output(0), "model.norm.weight")
+        tied = "lm_head.weight" not in self._weights
+        head_name = "model.embed_tokens.weight" if tied else "lm_head.weight"
+        head = matrix_constant(self._weights[head_name], self._dtype)
+        logits = ops.matmul(normed, head, False, True)
+        return ov.Model([logits.output(0)], [hidden], "head")
 
     def _layer(self, hidden: ov.Output, layer: int) -> ov.Output:
         prefix = f"model.layers.{layer}"
@@ -165,7 +173,7 @@ class DecoderBuilder:
     def _linear(self, hidden: ov.Output, names: list[str]) -> ov.Output:
         """Project by the rows of all named layers, one after the other, in one multiplication."""
         weight = np.concatenate([self._weights[f"{name}.weight"] for name in names])
-        projected = ops.matmul(hidden, weight_constant(weight, self._dtype), False, True).output(0)
+        projected = ops.matmul(hidden, matrix_constant(weight, self._dtype), False, True).output(0)
         if f"{names[0]}.bias" not in self._weights:
             return projected
         bias = np.concatenate([self._weights[f"{name}.bias"] for name in names])
