@@ -4,7 +4,10 @@ Results go to standard output, everything else to standard error. What the opera
 sentence, with exit code 2.
 """
 
+import asyncio
 import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +21,8 @@ from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.entry import ModelEntry
 from openhearth.catalog.progress import LoggedProgress, Progress, TerminalProgress
-from openhearth.errors import ConfigurationError, ModelLoadError
-from openhearth.home import owned_home
+from openhearth.errors import ConfigurationError, ModelLoadError, NotFoundError
+from openhearth.home import owned_home, prepare_home
 from openhearth.logs import configure_logging
 from openhearth.settings import Settings, load_settings
 
@@ -31,6 +34,12 @@ command = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+keys = typer.Typer(
+    help="Make, list and revoke API keys. What is done here counts at once, also while the server runs.",
+    no_args_is_help=True,
+)
+command.add_typer(keys, name="keys")
+
 Home = Annotated[Path | None, typer.Option(help="Where the server keeps its state.", metavar="DIR")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file with settings.", metavar="FILE")]
 
@@ -39,7 +48,7 @@ def main() -> None:
     """Run the command line."""
     try:
         command()
-    except (ConfigurationError, ModelLoadError) as error:
+    except (ConfigurationError, ModelLoadError, NotFoundError) as error:
         Console(stderr=True).print(f"[bold red]openhearth:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
@@ -111,6 +120,50 @@ def list_models(home: Home = None, config: Config = None) -> None:
     for entry in entries:
         if entry.problem and entry.alias_of is None:
             console.print(f"{entry.id} cannot be served: {entry.problem}", highlight=False, soft_wrap=True)
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="What the key is for.", metavar="NAME")],
+    project: Annotated[str, typer.Option(help="The project whose objects the key opens.")] = "default",
+    home: Home = None,
+    config: Config = None,
+) -> None:
+    """Make a key. It is shown once, alone on the last line of standard output."""
+    secret = _with_keys(_settings(config, home=home), lambda keys: keys.create(name, project=project))
+    typer.echo(f"This is the key {name!r} of the project {project!r}; it is not shown again.", err=True)
+    typer.echo(secret)
+
+
+@keys.command("list")
+def list_keys(home: Home = None, config: Config = None) -> None:
+    """List the keys, revoked ones too."""
+    table = Table("id", "name", "project", "key", "created", "status", box=None, pad_edge=False, header_style="bold")
+    for key in _with_keys(_settings(config, home=home), lambda keys: keys.list()):
+        created = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
+        status = "revoked" if key.is_revoked else "valid"
+        table.add_row(key.id, key.name, key.project, f"sk-…{key.hint}", created, status)
+    _stdout().print(table)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The id that `keys list` shows.", metavar="ID")],
+    home: Home = None,
+    config: Config = None,
+) -> None:
+    """End a key."""
+    _with_keys(_settings(config, home=home), lambda keys: keys.revoke(key_id))
+    typer.echo(f"{key_id} is revoked.", err=True)
+
+
+def _with_keys(settings: Settings, use: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with import_module("openhearth.app").open_api_keys(settings) as api_keys:
+            return await use(api_keys)
+
+    prepare_home(settings.home)
+    return asyncio.run(run())
 
 
 def _settings(config: Path | None, **flags: Any) -> Settings:

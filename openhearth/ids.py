@@ -45,6 +45,11 @@ def api_key_id() -> str:
     return f"key_{_base62(24)}"
 
 
+def api_key_secret() -> str:
+    """Return a new secret, `sk-…`, with about 285 bits of chance."""
+    return f"sk-{_base62(48)}"
+
+
 def request_id() -> str:
     """Return a new `req_…` id."""
     return f"req_{secrets.token_hex(16)}"

@@ -46,7 +46,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx2", "httpcore2", "filelock", "huggingface_hub"):
+    for chatty in ("alembic", "filelock", "httpcore2", "httpx2", "huggingface_hub", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 

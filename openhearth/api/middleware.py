@@ -3,6 +3,7 @@
 Pure ASGI, so that streams pass through untouched. `build` in `app.py` puts the layers together, outermost first.
 """
 
+import asyncio
 import time
 from collections.abc import Collection
 from ipaddress import ip_address
@@ -13,7 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openhearth import ids
 from openhearth.api.error_handlers import error_response
-from openhearth.errors import BadRequestError, PermissionDeniedError, RequestTooLargeError
+from openhearth.errors import (
+    BadRequestError,
+    PermissionDeniedError,
+    RequestTooLargeError,
+    ServiceUnavailableError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +44,11 @@ class RequestContext:
             try:
                 _check_client_request_id(Headers(scope=scope))
                 await self._app(scope, receive, response.send)
+            except asyncio.CancelledError:
+                # Nobody but the server cancels a request, and only when it waits no longer for those that still run.
+                if response.status_code is None:
+                    ending = ServiceUnavailableError("The server is shutting down.")
+                    await error_response(ending)(scope, receive, response.send)
             except Exception as error:
                 if response.status_code is not None:
                     raise  # half an answer is out already: let the server break the connection

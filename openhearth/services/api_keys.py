@@ -4,7 +4,6 @@ Nothing is cached, so a key that another process makes or revokes counts from th
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass
 
 from openhearth import clock, ids
@@ -37,7 +36,7 @@ class APIKeys:
 
     async def create(self, name: str, *, project: str = DEFAULT_PROJECT) -> str:
         """Make a key and return its secret, which cannot be had again."""
-        secret = f"sk-{secrets.token_urlsafe(36)}"
+        secret = ids.api_key_secret()
         row = APIKeyRow(
             id=ids.api_key_id(),
             name=name,
