@@ -39,7 +39,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_json_renderers() if as_json else [structlog.dev.ConsoleRenderer(colors=is_terminal)]),
+                *(_json_renderers() if as_json else [_console_renderer(colors=is_terminal)]),
             ],
         )
     )
@@ -48,6 +48,11 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     root.setLevel(level.upper())
     for chatty in ("alembic", "filelock", "httpcore2", "httpx2", "huggingface_hub", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+
+
+def _console_renderer(*, colors: bool) -> Processor:
+    """Return a renderer whose tracebacks show no local variables: they may hold prompts."""
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
 
 
 def _json_renderers() -> list[Processor]:

@@ -7,12 +7,17 @@ returns the engine.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Protocol
 
 import pytest
 
 from openhearth.engine.base import GenerationOutput, SamplingParams, TextEngine, TokenLogprob
 from openhearth.engine.fake.engine import FakeTextEngine
+from openhearth.engine.text.config import EngineConfig
+from openhearth.engine.text.engine import OpenVINOTextEngine
 from openhearth.errors import (
     BadRequestError,
     ContextLengthExceededError,
@@ -20,6 +25,7 @@ from openhearth.errors import (
     RateLimitError,
     UnsupportedParameterError,
 )
+from tests.tiny_models import build_tiny_model
 
 
 class EngineBuilder(Protocol):
@@ -39,7 +45,25 @@ def build_fake(*, max_model_len: int = 512, max_num_seqs: int = 8, max_waiting_r
     )
 
 
-BUILDERS: dict[str, EngineBuilder] = {"fake": build_fake}
+@cache
+def tiny_model() -> Path:
+    """Return a decoder with random weights, made once."""
+    return build_tiny_model(Path(mkdtemp(prefix="openhearth-test-")))
+
+
+def build_openvino(*, max_model_len: int = 512, max_num_seqs: int = 8, max_waiting_requests: int = 64) -> TextEngine:
+    """Build the CPU engine over a tiny model."""
+    config = EngineConfig(
+        dtype="f32",
+        kv_cache_bytes=2**24,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_waiting_requests=max_waiting_requests,
+    )
+    return OpenVINOTextEngine(tiny_model(), config)
+
+
+BUILDERS: dict[str, EngineBuilder] = {"fake": build_fake, "openvino": build_openvino}
 PROMPT = "The quick brown fox jumps over the lazy dog and"
 GREEDY = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True)
 

@@ -1,6 +1,7 @@
 """One candidate's way from sampled tokens to what its caller sees: text, log-probabilities, finish reason."""
 
 from collections import deque
+from dataclasses import dataclass
 
 from openhearth.engine.base import FinishReason, GenerationOutput, TokenLogprob
 from openhearth.engine.text.detokenizer import Detokenizer
@@ -21,12 +22,20 @@ def token_logprob(
     return entry(token_id, tuple(entry(candidate) for candidate in top_token_ids(row, num_alternatives)))
 
 
+@dataclass(slots=True)
+class Tally:
+    """What all candidates of one request have generated together."""
+
+    num_output_tokens: int = 0
+
+
 class Candidate:
     """What belongs to one sequence outside the scheduler."""
 
-    def __init__(self, sequence: Sequence, state: SamplingState, vocabulary: Vocabulary) -> None:
+    def __init__(self, sequence: Sequence, state: SamplingState, vocabulary: Vocabulary, tally: Tally) -> None:
         self.sequence = sequence
         self.state = state
+        self.tally = tally
         self._vocabulary = vocabulary
         self._detokenizer = Detokenizer(sequence.params.stop)
         self._held: deque[tuple[int, TokenLogprob | None]] = deque()
@@ -36,6 +45,7 @@ class Candidate:
         """Take in a sampled token, and return what can be shown after it; may finish the candidate."""
         sequence, params = self.sequence, self.sequence.params
         sequence.output_token_ids.append(token_id)
+        self.tally.num_output_tokens += 1
         self.state.accept(token_id)
         if token_id in eos_token_ids and not params.ignore_eos:
             return self._finish("stop")
@@ -70,7 +80,7 @@ class Candidate:
             token_ids=tuple(token_id for token_id, _ in released),
             num_prompt_tokens=len(sequence.prompt_token_ids),
             num_cached_tokens=sequence.num_cached_tokens,
-            num_output_tokens=len(sequence.output_token_ids),
+            num_output_tokens=self.tally.num_output_tokens,
             logprobs=tuple(entry for _, entry in released if entry is not None) if wants_logprobs else None,
             prompt_logprobs=tuple(prompt_logprobs) or None,
             finish_reason=reason,

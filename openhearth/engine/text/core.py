@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openhearth.engine.base import EngineStats, GenerationOutput, SamplingParams, TokenLogprob
 from openhearth.engine.text.block_manager import BlockManager
-from openhearth.engine.text.candidate import Candidate, token_logprob
+from openhearth.engine.text.candidate import Candidate, Tally, token_logprob
 from openhearth.engine.text.config import EngineConfig
 from openhearth.engine.text.model_runner import logit_rows
 from openhearth.engine.text.sampler import Logits, SamplingState, TokenMask, log_normalizers, sample
@@ -62,7 +62,7 @@ class EngineCore:
         """Queue a request; raises `BadRequestError` if its grammar cannot be used."""
         num_candidates = params.n if params.max_tokens else 1
         sequence = Sequence(request_id, 0, prompt_token_ids, params, num_candidates)
-        self._candidates[sequence] = self._new_candidate(sequence)
+        self._candidates[sequence] = self._new_candidate(sequence, Tally())
         self._scheduler.add(sequence)
 
     def abort_request(self, request_id: int) -> None:
@@ -120,10 +120,10 @@ class EngineCore:
             max_num_batched_tokens=self._config.max_num_batched_tokens,
         )
 
-    def _new_candidate(self, sequence: Sequence) -> Candidate:
+    def _new_candidate(self, sequence: Sequence, tally: Tally) -> Candidate:
         grammar = sequence.params.grammar
         mask = self._compile_grammar(grammar) if grammar is not None else None
-        return Candidate(sequence, SamplingState(sequence.params, sequence.index, mask), self._vocabulary)
+        return Candidate(sequence, SamplingState(sequence.params, sequence.index, mask), self._vocabulary, tally)
 
     def _score(self, scheduled: ScheduledSequence, rows: Logits) -> None:
         """Note how likely each prompt token was that the rows of this chunk predict."""
@@ -148,7 +148,8 @@ class EngineCore:
             self._finish(sequence)
             return []
         children = self._scheduler.fork(sequence) if sequence.num_candidates > 1 else []
-        self._candidates |= {child: self._new_candidate(child) for child in children}
+        tally = self._candidates[sequence].tally
+        self._candidates |= {child: self._new_candidate(child, tally) for child in children}
         sampling = [sequence, *(child for child in children if child.status is SequenceStatus.RUNNING)]
         return [(self._candidates[chosen], row) for chosen in sampling]
 

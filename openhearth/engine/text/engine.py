@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from pathlib import Path
 
 import structlog
@@ -80,11 +80,12 @@ class OpenVINOTextEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of `token_ids`, special tokens included."""
-        return self._tokenizer.vocabulary.decode(tuple(token_ids))
+        self._check_vocabulary(token_ids, "prompt")
+        return self._tokenizer.vocabulary.decode(token_ids)
 
     async def generate(
         self, prompt_token_ids: Sequence[int], params: SamplingParams
-    ) -> AsyncIterator[GenerationOutput]:
+    ) -> AsyncGenerator[GenerationOutput]:
         """Continue one prompt; closing the iterator frees everything the request holds."""
         self._check_request(prompt_token_ids, params)
         self._check_queue(len(prompt_token_ids))
@@ -117,23 +118,21 @@ class OpenVINOTextEngine:
     def _check_request(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> None:
         if not prompt_token_ids:
             raise InvalidValueError("The prompt has no tokens; send at least one.", param="prompt")
-        outside = [t for t in (min(prompt_token_ids), max(prompt_token_ids)) if not 0 <= t < self._vocab_size]
-        if outside:
-            raise InvalidValueError(
-                f"Token {outside[0]} is not in the model's vocabulary of {self._vocab_size} tokens.", param="prompt"
-            )
-        for token_id in params.logit_bias:
-            if not 0 <= token_id < self._vocab_size:
-                raise InvalidValueError(
-                    f"Token {token_id} is not in the model's vocabulary of {self._vocab_size} tokens.",
-                    param="logit_bias",
-                )
+        self._check_vocabulary(prompt_token_ids, "prompt")
+        self._check_vocabulary(params.logit_bias, "logit_bias")
         num_prompt, num_new = len(prompt_token_ids), params.max_tokens
         if num_prompt + num_new > self._max_model_len:
             raise ContextLengthExceededError(
                 f"This model's maximum context length is {self._max_model_len} tokens, however you requested "
                 f"{num_prompt + num_new} tokens ({num_prompt} in your prompt; {num_new} for the completion). "
                 "Please reduce your prompt; or completion length."
+            )
+
+    def _check_vocabulary(self, token_ids: Collection[int], param: str) -> None:
+        outside = [t for t in (min(token_ids, default=0), max(token_ids, default=0)) if not 0 <= t < self._vocab_size]
+        if outside:
+            raise InvalidValueError(
+                f"Token {outside[0]} is not in the model's vocabulary of {self._vocab_size} tokens.", param=param
             )
 
     def _check_queue(self, num_prompt_tokens: int) -> None:

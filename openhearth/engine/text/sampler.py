@@ -52,7 +52,7 @@ class SamplingState:
     @property
     def is_greedy(self) -> bool:
         """Whether the most likely token is always taken."""
-        return self.params.temperature < _GREEDY_TEMPERATURE
+        return self.params.temperature < _GREEDY_TEMPERATURE or self.params.top_p <= 0
 
     @property
     def changes_logits(self) -> bool:

@@ -39,6 +39,7 @@ class Tokenizer:
         self.fast.no_padding()
         self.vocabulary = Vocabulary(self.fast, size=vocab_size)
         self.eos_token_ids = self._find_eos_token_ids(model)
+        self._document_start = self._find_document_start(model)
 
     async def encode(self, text: str, *, suffix: str | None = None, add_special_tokens: bool = True) -> list[int]:
         """Return the ids of a prompt; with a `suffix`, arranged for filling in the middle.
@@ -51,7 +52,8 @@ class Tokenizer:
 
     def _encode(self, text: str, suffix: str | None, add_special_tokens: bool) -> list[int]:
         if suffix is None:
-            return self.fast.encode(text, add_special_tokens=add_special_tokens).ids
+            token_ids: list[int] = self.fast.encode(text, add_special_tokens=add_special_tokens).ids
+            return token_ids or self._document_start
         before, between, after = self._fill_in_the_middle_ids()
         bare = [self.fast.encode(part, add_special_tokens=False).ids for part in (text, suffix)]
         return [before, *bare[0], between, *bare[1], after]
@@ -67,6 +69,13 @@ class Tokenizer:
             "model.",
             param="suffix",
         )
+
+    def _find_document_start(self, model: Path) -> list[int]:
+        """Return the token that stands for the beginning of a document, where there is no other to continue."""
+        between_documents = self.fast.token_to_id("<|endoftext|>")
+        declared = _read_json(model / "config.json").get("bos_token_id")
+        choices = [between_documents, declared, *sorted(self.eos_token_ids)]
+        return [token_id for token_id in choices if token_id is not None][:1]
 
     def _find_eos_token_ids(self, model: Path) -> frozenset[int]:
         for name in ("generation_config.json", "config.json"):

@@ -7,6 +7,7 @@ surface forms of log-probabilities and text offsets all follow from this one tab
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cached_property
 
 from tokenizers import Tokenizer
@@ -89,6 +90,6 @@ class Vocabulary:
         """Return what a generated token adds to the text: nothing for a special token."""
         return b"" if token_id in self.special_token_ids else self.token_bytes[token_id]
 
-    def decode(self, token_ids: list[int] | tuple[int, ...]) -> str:
+    def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of `token_ids`, special tokens by name; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(self.token_bytes[token_id] for token_id in token_ids).decode("utf-8", "replace")
