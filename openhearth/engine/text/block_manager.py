@@ -17,9 +17,10 @@ class NoFreeBlocksError(Exception):
 
 
 def hash_block(previous: bytes, token_ids: Iterable[int]) -> bytes:
-    """Return the 16-byte hash of a full block, given that of the block before it (`b""` for the first).
+    """Return the 16-byte hash of a full block, given that of the block before it.
 
-    A cryptographic hash, for a collision would show one caller what belongs to another's prompt.
+    The first block takes what separates sequences whose keys and values differ for the same tokens. A cryptographic
+    hash, for a collision would show one caller what belongs to another's prompt.
     """
     return hashlib.blake2b(array("q", token_ids).tobytes(), digest_size=16, key=previous).digest()
 
@@ -56,26 +57,19 @@ class BlockManager:
             raise NoFreeBlocksError
         return [self._take_oldest() for _ in range(count)]
 
-    def match_prefix(self, token_ids: Sequence[int], *, salt: bytes = b"") -> list[int]:
-        """Share the cached blocks with which `token_ids` begins.
-
-        At least one token is left out, because its logits have to be computed in any case. `salt` separates
-        sequences whose keys and values differ for the same tokens.
-        """
+    def match_prefix(self, block_hashes: Iterable[bytes]) -> list[int]:
+        """Share the blocks that hold the longest known beginning of a sequence, given the hashes of its blocks."""
         blocks: list[int] = []
-        block_hash = salt
-        for start in range(0, len(token_ids) - self.block_size, self.block_size):
-            block_hash = hash_block(block_hash, token_ids[start : start + self.block_size])
+        for block_hash in block_hashes:
             block = self._block_of_hash.get(block_hash)
             if block is None:
                 break
             blocks.append(block)
-        for block in blocks:
-            self._reference(block)
+        self.share(blocks)
         return blocks
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Add one reference to each of `blocks`, all of which are held already."""
+        """Add one reference to each of `blocks`, which are held already or hold content that is still known."""
         for block in blocks:
             self._reference(block)
 

@@ -9,7 +9,7 @@ computed again later.
 from collections import deque
 from dataclasses import dataclass, field
 
-from openhearth.engine.text.block_manager import BlockManager, NoFreeBlocksError, hash_block
+from openhearth.engine.text.block_manager import BlockManager, NoFreeBlocksError
 from openhearth.engine.text.sequence import Sequence, SequenceStatus
 
 MAX_SCORED_TOKENS = 128
@@ -142,14 +142,13 @@ class Scheduler:
 
     def _allocate_prompt(self, sequence: Sequence) -> bool:
         manager = self.block_manager
-        tokens = list(sequence.tokens(0, sequence.num_tokens))
-        shared = [] if sequence.wants_prompt_logprobs else manager.match_prefix(tokens)
+        shared = self._match_prefix(sequence)
         try:
-            fresh = manager.allocate(manager.num_blocks_for(len(tokens)) - len(shared))
+            fresh = manager.allocate(manager.num_blocks_for(sequence.num_tokens) - len(shared))
         except NoFreeBlocksError:
             manager.free(shared)
             return False
-        self.num_queried_tokens += len(tokens)
+        self.num_queried_tokens += sequence.num_tokens
         self.num_hit_tokens += len(shared) * manager.block_size
         sequence.block_table = shared + fresh
         sequence.num_computed_tokens = len(shared) * manager.block_size
@@ -157,6 +156,13 @@ class Scheduler:
         if sequence.status is SequenceStatus.WAITING:
             sequence.num_cached_tokens = sequence.num_computed_tokens
         return True
+
+    def _match_prefix(self, sequence: Sequence) -> list[int]:
+        """Share what is cached of a sequence, except for its last token, whose logits are needed in any case."""
+        if sequence.wants_prompt_logprobs:
+            return []
+        size = self.block_manager.block_size
+        return self.block_manager.match_prefix(sequence.hashes_of_full_blocks(size, (sequence.num_tokens - 1) // size))
 
     def _grow(self, sequence: Sequence) -> bool:
         """Make room for the next token; returns False if the sequence itself had to give way."""
@@ -201,10 +207,9 @@ class Scheduler:
 
     def _register_full_blocks(self, sequence: Sequence) -> None:
         size = self.block_manager.block_size
-        for number in range(sequence.num_registered_blocks, sequence.num_computed_tokens // size):
-            if number == len(sequence.block_hashes):
-                previous = sequence.block_hashes[-1] if sequence.block_hashes else b""
-                tokens = sequence.tokens(number * size, (number + 1) * size)
-                sequence.block_hashes.append(hash_block(previous, tokens))
-            self.block_manager.register(sequence.block_table[number], sequence.block_hashes[number])
-            sequence.num_registered_blocks = number + 1
+        num_full = sequence.num_computed_tokens // size
+        if num_full > sequence.num_registered_blocks:
+            block_hashes = sequence.hashes_of_full_blocks(size, num_full)
+            for number in range(sequence.num_registered_blocks, num_full):
+                self.block_manager.register(sequence.block_table[number], block_hashes[number])
+            sequence.num_registered_blocks = num_full

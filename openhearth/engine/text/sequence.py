@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from openhearth.engine.base import SamplingParams
+from openhearth.engine.text.block_manager import hash_block
 
 
 class SequenceStatus(Enum):
@@ -37,6 +38,13 @@ class Sequence:
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
     num_registered_blocks: int = 0
+
+    def hashes_of_full_blocks(self, block_size: int, count: int) -> list[bytes]:
+        """Return the hashes of the first `count` blocks, which the sequence has tokens for."""
+        for number in range(len(self.block_hashes), count):
+            previous = self.block_hashes[-1] if self.block_hashes else b""
+            self.block_hashes.append(hash_block(previous, self.tokens(number * block_size, (number + 1) * block_size)))
+        return self.block_hashes[:count]
 
     @property
     def num_tokens(self) -> int:
