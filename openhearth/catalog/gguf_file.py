@@ -18,7 +18,7 @@ class GGUFFile:
         self.path = path
         try:
             self._reader = GGUFReader(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, IndexError) as error:  # an IndexError is how the reader meets the end of the file
             raise ModelLoadError(f"{path} cannot be read as a GGUF file: {error}.") from error
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         if self.get("split.count", 1) > 1:
@@ -38,18 +38,23 @@ class GGUFFile:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a metadata value; `{arch}` in the key stands for the architecture."""
-        field = self._reader.get_field(key.replace("{arch}", self.architecture) if "{arch}" in key else key)
-        return default if field is None else field.contents()
+        field = self._reader.get_field(self._full(key))
+        try:
+            return default if field is None else field.contents()
+        except UnicodeDecodeError as error:
+            raise ModelLoadError(f"{self.path} has a broken value of {self._full(key)}: {error}.") from error
 
     def require(self, key: str) -> Any:
         """Return a metadata value. Raises `ModelLoadError` if the file does not have it."""
         value = self.get(key)
         if value is None:
-            raise ModelLoadError(f"{self.path} lacks {key.replace('{arch}', 'its architecture')}.")
+            raise ModelLoadError(f"{self.path} lacks {self._full(key)}.")
         return value
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape, outermost dimension first."""
+        """Return a tensor's shape, outermost dimension first. Raises `ModelLoadError` if there is no such tensor."""
+        if name not in self._tensors:
+            raise ModelLoadError(f"{self.path} lacks the tensor {name}.")
         return tuple(int(extent) for extent in reversed(self._tensors[name].shape))
 
     def tensor(self, name: str) -> NDArray[np.float32]:
@@ -62,3 +67,6 @@ class GGUFFile:
                 f"{self.path} stores {name} as {tensor.tensor_type.name}, which cannot be read."
             ) from error
         return values
+
+    def _full(self, key: str) -> str:
+        return key.replace("{arch}", self.architecture) if "{arch}" in key else key
