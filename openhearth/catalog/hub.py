@@ -44,7 +44,13 @@ def fetch_snapshot(repository: str, revision: str | None, progress: Progress) ->
 def _num_missing_bytes(repository: str, revision: str | None) -> int | None:
     """Return how much there is to fetch; `None` if nothing is, or the hub cannot be asked and the cache has to do."""
     try:
-        files = snapshot_download(repository, revision=revision, allow_patterns=WANTED_FILES, dry_run=True)
+        files = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=WANTED_FILES,
+            dry_run=True,
+            tqdm_class=_bar_for(lambda done: None),
+        )
     except DryRunError:
         return None
     return sum(file.file_size or 0 for file in files if file.will_download) or None

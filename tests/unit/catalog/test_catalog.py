@@ -9,9 +9,11 @@ import pytest
 
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.embedded import EMBEDDED_MODELS
+from openhearth.catalog.entry import ModelEntry
 from openhearth.catalog.progress import SilentProgress
 from openhearth.errors import ConfigurationError, ModelLoadError, ModelNotFoundError
 from tests.unit.catalog.builders import build_folder, build_gguf, build_wheel
+from tests.unit.catalog.fakes import RecordedProgress
 
 SILENT = SilentProgress()
 
@@ -227,10 +229,13 @@ class TestPulling:
     def test_several_may_pull_at_once(self, tmp_path: Path) -> None:
         """Pulls of one model at the same time convert it once, and all of them find it."""
         file = build_gguf(tmp_path / "Tiny.gguf")
-        catalogs = [Catalog(tmp_path / "models", aliases={}) for _ in range(4)]
+        progress = RecordedProgress()
 
-        with ThreadPoolExecutor() as pool:
-            entries = list(pool.map(lambda catalog: catalog.pull(str(file), SILENT), catalogs))
+        def pull(_: int) -> ModelEntry:
+            return Catalog(tmp_path / "models", aliases={}).pull(str(file), progress)
+
+        with ThreadPoolExecutor(4) as pool:
+            entries = list(pool.map(pull, range(4)))
 
         assert all(entry.is_ready for entry in entries)
-        assert len({entry.path for entry in entries}) == 1
+        assert [step for step, _ in progress.steps] == ["Reading Tiny", "Converting Tiny"]
