@@ -28,6 +28,9 @@ FAMILIES = {
     "smollm3": Family("SmolLM3ForCausalLM", "smollm3", has_interleaved_rope=True),
 }
 
+# SmolLM3 leaves positions out of every fourth layer; the file takes that as known.
+_LAYERS_PER_LAYER_WITHOUT_ROPE = 4
+
 # What the Llama 3.1 and 3.2 models were trained with; the file keeps only the factors that follow from it.
 _LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -74,6 +77,7 @@ def hf_config(gguf: GGUFFile) -> dict[str, Any]:
         "mlp_bias": "blk.0.ffn_up.bias" in gguf.tensor_names,
         "tie_word_embeddings": "output.weight" not in gguf.tensor_names,
         "dtype": "float16",
+        **({"no_rope_layers": _uses_rope(gguf)} if family.model_type == "smollm3" else {}),
         **_token_ids(gguf),
     }
 
@@ -93,6 +97,11 @@ def _token_ids(gguf: GGUFFile) -> dict[str, Any]:
         "eos_token_id": gguf.get("tokenizer.ggml.eos_token_id"),
         "pad_token_id": gguf.get("tokenizer.ggml.padding_token_id"),
     }
+
+
+def _uses_rope(gguf: GGUFFile) -> list[int]:
+    layers = range(gguf.require("{arch}.block_count"))
+    return [int((layer + 1) % _LAYERS_PER_LAYER_WITHOUT_ROPE != 0) for layer in layers]
 
 
 def _shortest(value: float) -> float:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openhearth.catalog.folders import is_model_folder, read_folder
+from openhearth.catalog.folders import TEXT_ARCHITECTURES, is_model_folder, read_folder
+from openhearth.engine.text.architectures.config import SUPPORTED_ARCHITECTURES
 from tests.unit.catalog.builders import build_folder
 
 
@@ -18,6 +19,11 @@ def test_a_causal_language_model_is_a_text_model(tmp_path: Path) -> None:
     assert (folder.kind, folder.context_length, folder.problem) == ("text", 4096, None)
     assert folder.size_bytes == (path / "model.safetensors").stat().st_size
     assert folder.created == int((path / "config.json").stat().st_mtime)
+
+
+def test_the_text_engine_builds_what_the_catalog_accepts() -> None:
+    """Neither knows the other, so that this is where they agree on the architectures."""
+    assert set(TEXT_ARCHITECTURES) == set(SUPPORTED_ARCHITECTURES)
 
 
 @pytest.mark.parametrize("architecture", ["BertModel", "XLMRobertaModel"])

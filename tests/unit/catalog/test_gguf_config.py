@@ -33,6 +33,15 @@ def test_numbers_are_written_as_they_were_meant(tmp_path: Path) -> None:
     assert (config["rms_norm_eps"], config["rope_theta"]) == (1e-05, 10000.0)
 
 
+def test_the_layers_without_positions_are_named(tmp_path: Path) -> None:
+    """SmolLM3 uses positions in three of four layers, and the configuration says in which."""
+    fields = {"smollm3.block_count": 8}
+
+    config = hf_config(open_gguf(tmp_path, fields, architecture="smollm3"))
+
+    assert config["no_rope_layers"] == [1, 1, 1, 0, 1, 1, 1, 0]
+
+
 def test_a_model_may_have_two_tokens_that_end_a_text(tmp_path: Path) -> None:
     """The end of a turn ends a text as well, where it is another token."""
     fields = {"tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.eot_token_id": 3}
