@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -22,10 +23,15 @@ from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.entry import ModelEntry
 from openhearth.catalog.progress import LoggedProgress, Progress, TerminalProgress
-from openhearth.errors import ConfigurationError, ModelLoadError, NotFoundError
+from openhearth.errors import OpenHearthError
 from openhearth.home import owned_home, prepare_home
 from openhearth.logs import configure_logging
 from openhearth.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from openhearth.services.api_keys import APIKeys
+
+Result = TypeVar("Result")
 
 command = typer.Typer(
     name="openhearth",
@@ -35,10 +41,7 @@ command = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-keys = typer.Typer(
-    help="Make, list and revoke API keys. What is done here counts at once, also while the server runs.",
-    no_args_is_help=True,
-)
+keys = typer.Typer(help="Make, list and revoke API keys, also while the server runs.", no_args_is_help=True)
 command.add_typer(keys, name="keys")
 
 Home = Annotated[Path | None, typer.Option(help="Where the server keeps its state.", metavar="DIR")]
@@ -49,7 +52,7 @@ def main() -> None:
     """Run the command line."""
     try:
         command()
-    except (ConfigurationError, ModelLoadError) as error:
+    except OpenHearthError as error:
         Console(stderr=True).print(Text.assemble(("openhearth: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)
 
@@ -82,8 +85,7 @@ def serve(
         catalog = _catalog(settings)
         _pull(catalog, [settings.text_model])
         catalog.list()  # an alias that leads nowhere stops the server here, not its first caller
-        # Loaded by name, so that no other command waits for the web framework and the database library.
-        raise typer.Exit(import_module("openhearth.app").serve(settings))
+        raise typer.Exit(_application().serve(settings))
 
 
 @command.command()
@@ -110,17 +112,7 @@ def list_models(config: Config = None) -> None:
     """List the models and aliases."""
     settings = _settings(config)
     entries = _catalog(settings).list()
-    table = Table(
-        "model",
-        "kind",
-        "source",
-        _right("size"),
-        _right("context"),
-        "status",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-    )
+    table = _table("model", "kind", "source", _right("size"), _right("context"), "status")
     for entry in entries:
         table.add_row(*_row(entry))
     console = _stdout()
@@ -133,22 +125,22 @@ def list_models(config: Config = None) -> None:
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="What the key is for.", metavar="NAME")],
-    project: Annotated[str, typer.Option(help="The project whose objects the key opens.")] = "default",
+    project: Annotated[str, typer.Option(help="The project whose files and jobs the key opens.")] = "default",
     home: Home = None,
     config: Config = None,
 ) -> None:
-    """Make a key. It is shown once, alone on the last line of standard output."""
-    secret = _with_keys(_settings(config, home=home), lambda keys: keys.create(name, project=project))
-    typer.echo(f"This is the key {name!r} of the project {project!r}; it is not shown again.", err=True)
+    """Make a key. It is the last line of the output, and is never shown again."""
+    secret = _use_keys(_settings(config, home=home), lambda api_keys: api_keys.create(name, project=project))
+    typer.echo(f"A key for the project '{project}', shown this once:", err=True)
     typer.echo(secret)
 
 
 @keys.command("list")
 def list_keys(home: Home = None, config: Config = None) -> None:
     """List the keys, revoked ones too."""
-    table = Table("id", "name", "project", "key", "created", "status", box=None, pad_edge=False, header_style="bold")
-    for key in _with_keys(_settings(config, home=home), lambda keys: keys.list()):
-        created = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
+    table = _table("id", "name", "project", "key", "created", "status")
+    for key in _use_keys(_settings(config, home=home), lambda api_keys: api_keys.list()):
+        created = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         status = "revoked" if key.is_revoked else "valid"
         table.add_row(key.id, key.name, key.project, f"sk-…{key.hint}", created, status)
     _stdout().print(table)
@@ -156,22 +148,13 @@ def list_keys(home: Home = None, config: Config = None) -> None:
 
 @keys.command("revoke")
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="The id that `keys list` shows.", metavar="ID")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` shows it.")],
     home: Home = None,
     config: Config = None,
 ) -> None:
-    """End a key."""
-    _with_keys(_settings(config, home=home), lambda keys: keys.revoke(key_id))
-    typer.echo(f"{key_id} is revoked.", err=True)
-
-
-def _with_keys(settings: Settings, use: Callable[[Any], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        async with import_module("openhearth.app").open_api_keys(settings) as api_keys:
-            return await use(api_keys)
-
-    prepare_home(settings.home)
-    return asyncio.run(run())
+    """Revoke a key, from the next request on."""
+    _use_keys(_settings(config, home=home), lambda api_keys: api_keys.revoke(key_id))
+    typer.echo(f"{key_id} is revoked")
 
 
 def _settings(config: Path | None, **flags: Any) -> Settings:
@@ -188,6 +171,25 @@ def _pull(catalog: Catalog, models: list[str]) -> list[ModelEntry]:
     console = Console(stderr=True)
     progress: Progress = TerminalProgress(console) if console.is_terminal else LoggedProgress()
     return [catalog.pull(model, progress) for model in models]
+
+
+def _application() -> ModuleType:
+    # Loaded by name: it takes longer than all the rest together, and most commands do without it.
+    return import_module("openhearth.app")
+
+
+def _use_keys(settings: Settings, use: "Callable[[APIKeys], Awaitable[Result]]") -> Result:
+    prepare_home(settings.home)
+
+    async def run() -> Result:
+        async with _application().open_api_keys(settings) as api_keys:
+            return await use(api_keys)
+
+    return asyncio.run(run())
+
+
+def _table(*columns: str | Column) -> Table:
+    return Table(*columns, box=None, pad_edge=False, header_style="bold")
 
 
 def _stdout() -> Console:

@@ -13,10 +13,10 @@ from openhearth.logs import LogFormat, configure_logging
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, configuration = root.handlers[:], root.level, structlog.get_config()
     yield
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    structlog.configure(**configuration)
 
 
 def written(capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> list[str]:
@@ -34,6 +34,7 @@ def test_machines_get_json(capsys: pytest.CaptureFixture[str]) -> None:
     """Each line is one JSON object, whoever wrote it."""
     ours, library = (json.loads(line) for line in written(capsys, "json"))
 
+    assert list(ours)[:3] == ["timestamp", "level", "event"]
     assert (ours["event"], ours["model"], ours["level"]) == ("a model is ready", "tiny", "info")
     assert (library["event"], library["logger"], library["level"]) == ("the line is slow", "a.library", "warning")
     assert ours["timestamp"].endswith("Z")

@@ -2,7 +2,6 @@
 
 from io import StringIO
 
-import structlog
 from rich.console import Console
 from structlog.testing import capture_logs
 
@@ -36,7 +35,6 @@ def test_a_terminal_shows_that_work_goes_on() -> None:
 
 def test_logs_tell_the_beginning_the_quarters_and_the_end() -> None:
     """Without a terminal, a step is a handful of lines, however often it reports."""
-    structlog.reset_defaults()
     with capture_logs() as lines, LoggedProgress().step("Fetching tiny", total_bytes=2_000_000) as report:
         for done in range(0, 2_000_001, 10_000):
             report(done)
@@ -52,7 +50,6 @@ def test_logs_tell_the_beginning_the_quarters_and_the_end() -> None:
 
 def test_logs_tell_the_beginning_and_the_end_of_a_step_of_unknown_size() -> None:
     """Without a size there are no quarters."""
-    structlog.reset_defaults()
     with capture_logs() as lines, LoggedProgress().step("Reading tiny") as report:
         report(10)
 
