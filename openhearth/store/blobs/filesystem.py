@@ -9,48 +9,45 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from threading import Lock
 
 from openhearth.errors import BlobNotFoundError, InsufficientStorageError
 from openhearth.store.blobs.base import BlobReader, StoredBlob
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _PIECE_BYTES = 2**20  # large enough that the hop to a thread costs little, small enough for a cache
 _PARTIAL = ".partial"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_STARTS_WRITEBACK = hasattr(os, "posix_fadvise")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FilesystemBlobStore:
-    """A `BlobStore` in a folder of the local disk, which is made when it is missing."""
+    """A `BlobStore` in a folder of the local disk, which is made when it is needed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> StoredBlob:
         """See `BlobStore.put`. Raises `FileExistsError` while another `put` of this key goes on."""
         writer = _Writer(self._path(key))
         with _no_room_errors():
             try:
-                await _in_thread(writer.open)
                 await _write_all(writer, chunks)
-                return await _in_thread(writer.commit)
+                return await asyncio.to_thread(writer.commit)
             except BaseException:
-                await _in_thread(writer.discard)
+                # Not `to_thread`: whoever cancels again must not keep the thread from starting.
+                await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, writer.discard))
                 raise
 
     async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> BlobReader:
         """See `BlobStore.open`."""
         path = self._path(key)
         with _not_found_errors(key):
-            return await asyncio.to_thread(_Reader.open, path, start, stop)
+            return await asyncio.to_thread(_Reader, path, start, stop)
 
     async def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
@@ -74,10 +71,16 @@ class FilesystemBlobStore:
 
     async def list(self) -> AsyncIterator[str]:
         """See `BlobStore.list`. What is not named like a blob is somebody else's, and is left out."""
-        for name in await asyncio.to_thread(os.listdir, self._folder):
+        for name in await asyncio.to_thread(self._names):
             key = name.removesuffix(_PARTIAL)
             if _KEY.fullmatch(key):
                 yield key
+
+    def _names(self) -> Sequence[str]:
+        try:
+            return os.listdir(self._folder)
+        except FileNotFoundError:
+            return ()
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -86,82 +89,93 @@ class FilesystemBlobStore:
 
 
 class _Writer:
-    """Writes one blob; its methods run in threads, one after the other."""
+    """Writes one blob. The methods run in threads; one that its caller has given up may still run beside `discard`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: FileIO | None = None
         self._sha256 = hashlib.sha256()
         self._num_bytes = 0
-
-    def open(self) -> None:
-        self._file = FileIO(_partial(self._path), "xb")
+        self._is_committed = self._is_discarded = False
+        self._lock = Lock()
 
     def write(self, piece: bytearray) -> None:
-        assert self._file is not None
+        with self._lock:
+            if not self._is_discarded:
+                self._write(piece)
+
+    def commit(self) -> StoredBlob:
+        with self._lock:
+            if not self._is_discarded:
+                self._commit()
+            return StoredBlob(bytes=self._num_bytes, sha256=self._sha256.hexdigest())
+
+    def discard(self) -> None:
+        with self._lock:
+            self._is_discarded = True
+            if self._is_committed:
+                self._path.unlink(missing_ok=True)
+            if self._file is not None:
+                self._file.close()
+                _partial(self._path).unlink(missing_ok=True)
+
+    def _write(self, piece: bytearray) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = FileIO(_partial(self._path), "xb")
         self._sha256.update(piece)
-        self._num_bytes += len(piece)
         rest = memoryview(piece)
         while rest:
             rest = rest[self._file.write(rest) :]
+        if _STARTS_WRITEBACK:
+            # What has been written will not be needed: Linux starts to put it on the disk now, so that little is left
+            # to do when it is synced.
+            os.posix_fadvise(self._file.fileno(), self._num_bytes, len(piece), os.POSIX_FADV_DONTNEED)
+        self._num_bytes += len(piece)
 
-    def commit(self) -> StoredBlob:
+    def _commit(self) -> None:
         assert self._file is not None
         os.fsync(self._file.fileno())
         self._file.close()
         _partial(self._path).rename(self._path)
+        self._is_committed = True
         _sync_folder(self._path.parent)
-        return StoredBlob(bytes=self._num_bytes, sha256=self._sha256.hexdigest())
-
-    def discard(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            _partial(self._path).unlink(missing_ok=True)
 
 
 async def _write_all(writer: _Writer, chunks: AsyncIterable[bytes]) -> None:
+    """Write `chunks` in pieces; at least one, if it is empty, so that there is a file to commit."""
     piece = bytearray()
     async for chunk in chunks:
         piece += chunk
         if len(piece) >= _PIECE_BYTES:
-            await _in_thread(writer.write, piece)
+            await asyncio.to_thread(writer.write, piece)
             piece = bytearray()
-    await _in_thread(writer.write, piece)
+    await asyncio.to_thread(writer.write, piece)
 
 
 class _Reader:
     """Reads one blob, which stays on the disk until the reader is closed, whatever becomes of its name."""
 
-    def __init__(self, file: FileIO, *, stop: int | None) -> None:
-        self._file = file
+    def __init__(self, path: Path, start: int, stop: int | None) -> None:
+        self._file = FileIO(path)
+        self._file.seek(start)
         self._stop = stop
-
-    @classmethod
-    def open(cls, path: Path, start: int, stop: int | None) -> "_Reader":
-        file = FileIO(path)
-        file.seek(start)
-        return cls(file, stop=stop)
+        self._lock = Lock()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := await _in_thread(self._read):
+        while piece := await asyncio.to_thread(self._read):
             yield piece
 
     async def aclose(self) -> None:
-        self._file.close()
+        with self._lock:  # a read that its caller has given up may still go on, for as long as one piece takes
+            self._file.close()
 
     def _read(self) -> bytes:
-        left = _PIECE_BYTES if self._stop is None else self._stop - self._file.tell()
-        return self._file.read(max(0, min(_PIECE_BYTES, left)))
-
-
-async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `function` in a thread. A caller that is cancelled stays until the thread is done with its file."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+        with self._lock:
+            if self._file.closed:
+                return b""
+            left = _PIECE_BYTES if self._stop is None else self._stop - self._file.tell()
+            return self._file.read(max(0, min(_PIECE_BYTES, left)))
 
 
 def _partial(path: Path) -> Path:

@@ -5,6 +5,7 @@ import resource
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,10 @@ from tests.contract.test_blob_store import LARGE, chunks_of, keys, read
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return the folder of the store."""
-    return tmp_path / "home" / "blobs"
+    """Return the folder of the store, alone in its home."""
+    folder = tmp_path / "home" / "blobs"
+    folder.mkdir(parents=True)
+    return folder
 
 
 @pytest.fixture
@@ -43,9 +46,15 @@ async def test_no_key_leaves_the_folder(blobs: FilesystemBlobStore, folder: Path
     assert list(folder.parent.rglob("*")) == [folder]
 
 
-async def test_the_folder_is_private(folder: Path, blobs: FilesystemBlobStore) -> None:
-    """The folder is made when it is missing, and nobody else may look into it."""
-    assert folder.stat().st_mode & 0o777 == 0o700
+async def test_the_folder_is_made_and_private(folder: Path) -> None:
+    """A store without a folder is empty; the first blob makes one that nobody else may look into."""
+    blobs = FilesystemBlobStore(folder / "new")
+    before = await keys(blobs)
+
+    await blobs.put("file-1", chunks_of(b"x"))
+
+    assert (before, await keys(blobs)) == ([], ["file-1"])
+    assert (folder / "new").stat().st_mode & 0o777 == 0o700
 
 
 async def test_what_a_crash_left_is_listed_and_deleted(blobs: FilesystemBlobStore, folder: Path) -> None:
@@ -82,29 +91,71 @@ async def test_one_key_is_put_once_at_a_time(blobs: FilesystemBlobStore) -> None
     assert await read(await blobs.open("file-1")) == LARGE + LARGE
 
 
+class Gate:
+    """Holds a method of the writer up, in its thread, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+        self.reached, self.opened, self.passed = threading.Event(), threading.Event(), threading.Event()
+        original = getattr(_Writer, method)
+
+        def held_up(*arguments: Any) -> Any:
+            self.reached.set()
+            self.opened.wait()
+            result = original(*arguments)
+            self.passed.set()
+            return result
+
+        monkeypatch.setattr(_Writer, method, held_up)
+
+
+@pytest.mark.parametrize("method", ["_write", "_commit"])
 async def test_cancelling_waits_for_the_disk(
-    blobs: FilesystemBlobStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    blobs: FilesystemBlobStore, folder: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """A put that is cancelled while a thread writes lets it finish before it takes the file away."""
-    writing, go_on = threading.Event(), threading.Event()
-    write = _Writer.write
-
-    def slow_write(self: _Writer, piece: bytearray) -> None:
-        writing.set()
-        go_on.wait()
-        write(self, piece)
-
-    monkeypatch.setattr(_Writer, "write", slow_write)
+    """A put that is cancelled while a thread is at the disk lets it finish before it takes the file away."""
+    gate = Gate(monkeypatch, method)
     putting = asyncio.create_task(blobs.put("file-1", chunks_of(LARGE)))
-    await asyncio.to_thread(writing.wait)
+    await asyncio.to_thread(gate.reached.wait)
     putting.cancel()
-    await asyncio.sleep(0)
+    await asyncio.wait([putting], timeout=0.05)
     assert not putting.done()
-    go_on.set()
+    gate.opened.set()
     with pytest.raises(asyncio.CancelledError):
         await putting
 
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["write", "commit"])
+async def test_a_thread_that_comes_too_late_does_nothing(
+    blobs: FilesystemBlobStore, folder: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A put that is cancelled before its thread has reached the disk keeps it from writing afterwards."""
+    gate = Gate(monkeypatch, method)
+    putting = asyncio.create_task(blobs.put("file-1", chunks_of(LARGE)))
+    await asyncio.to_thread(gate.reached.wait)
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    gate.opened.set()
+    await asyncio.to_thread(gate.passed.wait)
+
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_reader_may_be_closed_while_it_reads(blobs: FilesystemBlobStore) -> None:
+    """Closing a reader whose caller was cancelled in the middle of a read ends it in peace."""
+    await blobs.put("file-1", chunks_of(LARGE))
+
+    for _ in range(20):
+        reader = await blobs.open("file-1")
+        reading = asyncio.create_task(read(reader))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await reader.aclose()
+
+    assert await read(await blobs.open("file-1")) == LARGE
 
 
 @pytest.fixture
