@@ -18,7 +18,7 @@ from openhearth.api.auth import Authentication
 from openhearth.api.dependencies import Services
 from openhearth.api.error_handlers import handle_api_error, handle_http_exception, handle_validation_error
 from openhearth.api.middleware import BodyLimit, HostCheck, RequestContext
-from openhearth.api.routes import ROUTERS
+from openhearth.api.routes import FILE_PATHS, ROUTERS
 from openhearth.api.server import Server, bind
 from openhearth.catalog.catalog import Catalog
 from openhearth.engine.registry import load_text_engine
@@ -26,12 +26,20 @@ from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import APIError, ConfigurationError
 from openhearth.services.api_keys import APIKeys
 from openhearth.services.completions import Completions
+from openhearth.services.file_intake import FileIntake
+from openhearth.services.files import Files
 from openhearth.services.generation import Generation
+from openhearth.services.housekeeping import Housekeeping
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadEngine, ModelHost
 from openhearth.services.models import Models
+from openhearth.services.storage_quota import StorageQuota
+from openhearth.services.uploads import Uploads
 from openhearth.settings import Settings
+from openhearth.store.blobs.base import BlobStore
+from openhearth.store.blobs.filesystem import FilesystemBlobStore
 from openhearth.store.database import Database, sqlite_url
+from openhearth.tasks.housekeeping import keep_house
 
 _EXPOSED_HEADERS = ("openai-model", "openai-processing-ms", "openai-version", "x-request-id", "retry-after-ms")
 
@@ -66,6 +74,8 @@ def serve(settings: Settings, *, load_engine: LoadEngine | None = None) -> int:
 def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> FastAPI:
     """Return the application. It opens the home's database and loads the default model when it is started."""
     database = _database(settings)
+    blobs = FilesystemBlobStore(settings.home / "blobs")
+    files, uploads = _file_services(settings, database, blobs)
     host = ModelHost(catalog, load=load_engine, default=settings.text_model)
     metrics = Metrics(host)
     api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
@@ -75,7 +85,8 @@ def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> F
         await database.migrate()
         host.start()
         try:
-            yield
+            async with keep_house(Housekeeping(database, blobs)):
+                yield
         finally:
             await host.close()
             await database.close()
@@ -97,9 +108,11 @@ def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> F
     app.state.services = Services(
         api_keys=api_keys,
         completions=Completions(host, Generation(metrics)),
+        files=files,
         host=host,
         metrics=metrics,
         models=Models(catalog),
+        uploads=uploads,
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -128,6 +141,15 @@ async def _check_keys(settings: Settings) -> None:
 
 def _database(settings: Settings) -> Database:
     return Database(sqlite_url(settings.home / "openhearth.db"))
+
+
+def _file_services(settings: Settings, database: Database, blobs: BlobStore) -> tuple[Files, Uploads]:
+    quota = StorageQuota(database, max_project_bytes=settings.max_project_bytes)
+    intake = FileIntake(database, blobs, quota)
+    return (
+        Files(database, blobs, intake, quota, max_file_bytes=settings.max_file_bytes),
+        Uploads(database, blobs, intake, quota, max_upload_bytes=settings.max_upload_bytes),
+    )
 
 
 def _engine_config(settings: Settings) -> EngineConfig:
@@ -181,5 +203,5 @@ def _middleware(settings: Settings, api_keys: APIKeys) -> list[Middleware]:
         Middleware(HostCheck, bind_host=settings.host, allowed_hosts=settings.allowed_hosts),
         *([cors] if settings.cors_allow_origins else []),
         Middleware(Authentication, api_keys=api_keys),
-        Middleware(BodyLimit, max_bytes=settings.max_request_body_bytes),
+        Middleware(BodyLimit, max_bytes=settings.max_request_body_bytes, exempt=FILE_PATHS),
     ]

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     cors_allow_origins: Annotated[list[str], NoDecode] = []
     drain_timeout_seconds: float = Field(10.0, ge=0)
     max_request_body_bytes: int = Field(16 * 2**20, ge=1024)
+    max_file_bytes: int = Field(512 * 2**20, ge=1)
+    max_upload_bytes: int = Field(8 * 2**30, ge=1)
+    max_project_bytes: int = Field(2_500_000_000_000, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
 

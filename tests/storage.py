@@ -86,13 +86,13 @@ async def open_storage(
     blobs = MemoryBlobStore() if blobs is None else blobs
     clock = StoppedClock()
     quota = StorageQuota(database, max_project_bytes=max_project_bytes)
-    intake = FileIntake(database, blobs, quota, clock=clock)
+    intake = FileIntake(database, blobs, quota, now=clock)
     storage = Storage(
         database,
         blobs,
-        Files(database, blobs, intake, quota, max_file_bytes=max_file_bytes, clock=clock),
-        Uploads(database, blobs, intake, quota, max_upload_bytes=max_upload_bytes, clock=clock),
-        Housekeeping(database, blobs, clock=clock),
+        Files(database, blobs, intake, quota, max_file_bytes=max_file_bytes, now=clock),
+        Uploads(database, blobs, intake, quota, max_upload_bytes=max_upload_bytes, now=clock),
+        Housekeeping(database, blobs, now=clock),
         clock,
     )
     try:

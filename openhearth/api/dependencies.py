@@ -8,9 +8,11 @@ from starlette.requests import Request
 
 from openhearth.services.api_keys import APIKeys
 from openhearth.services.completions import Completions
+from openhearth.services.files import Files
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import ModelHost
 from openhearth.services.models import Models
+from openhearth.services.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +21,11 @@ class Services:
 
     api_keys: APIKeys
     completions: Completions
+    files: Files
     host: ModelHost
     metrics: Metrics
     models: Models
+    uploads: Uploads
 
 
 def _services(request: Request) -> Services:

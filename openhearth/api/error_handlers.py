@@ -15,8 +15,10 @@ from openhearth.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    InsufficientStorageError,
     NotFoundError,
     PermissionDeniedError,
+    RangeNotSatisfiableError,
     RateLimitError,
     RequestTooLargeError,
     ServiceUnavailableError,
@@ -33,8 +35,10 @@ _STATUS_CODES: dict[type[APIError], int] = {
     PermissionDeniedError: 403,
     NotFoundError: 404,
     RequestTooLargeError: 413,
+    RangeNotSatisfiableError: 416,
     RateLimitError: 429,
     ServiceUnavailableError: 503,
+    InsufficientStorageError: 507,
 }
 
 
@@ -87,7 +91,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 def _error_response(
     message: str, status_code: int, *, param: str | None = None, code: str | None = None
 ) -> ErrorResponse:
-    kinds = {429: "requests"} | dict.fromkeys((500, 503), "server_error")
+    kinds = {429: "requests"} | dict.fromkeys((500, 503, 507), "server_error")
     kind = kinds.get(status_code, "invalid_request_error")
     return ErrorResponse(error=Error(message=message, type=kind, param=param, code=code))
 
@@ -99,6 +103,10 @@ def _json_response(body: ErrorResponse, status_code: int, headers: dict[str, str
 def _headers(error: Exception) -> dict[str, str]:
     if isinstance(error, AuthenticationError):
         return {"www-authenticate": "Bearer"}
+    if isinstance(error, RangeNotSatisfiableError):
+        return {"content-range": f"bytes */{error.num_bytes}"}
+    if isinstance(error, InsufficientStorageError):
+        return {"x-should-retry": "false"}  # somebody has to make room first
     if isinstance(error, RateLimitError):
         seconds = error.retry_after_seconds
         return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}

@@ -4,6 +4,7 @@ Pure ASGI, so that streams pass through untouched. `build` in `app.py` puts the 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Collection
 from ipaddress import ip_address
@@ -146,17 +147,17 @@ def _is_unspecified(bind_host: str) -> bool:
 class BodyLimit:
     """Ends requests whose body is larger than `max_bytes`, at the latest when that many bytes have come in.
 
-    Routes that take files have limits of their own and stand in `exempt_paths`, each as the beginning of a path.
+    Routes that take files have limits of their own; `exempt` matches their paths.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, exempt_paths: tuple[str, ...] = ()) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, exempt: re.Pattern[str]) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._exempt_paths = exempt_paths
+        self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"].startswith(self._exempt_paths):
+        if scope["type"] != "http" or self._exempt.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")

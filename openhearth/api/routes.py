@@ -1,9 +1,16 @@
 """The table of contents: every router, in the order of the OpenAI reference, then our own."""
 
-from openhearth.api import completions, health, models
+import re
+
+from openhearth.api import completions, files, health, models, uploads
 
 ROUTERS = (
     completions.router,
+    files.router,
+    uploads.router,
     models.router,
     health.router,
 )
+
+FILE_PATHS = re.compile(r"/v1/files|/v1/uploads/[^/]+/parts")
+"""The routes that take files, whose limits are not those of other bodies."""

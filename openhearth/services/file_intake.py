@@ -5,8 +5,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from openhearth import ids
-from openhearth.clock import Clock
+from openhearth import clock, ids
 from openhearth.errors import BadRequestError, RequestTooLargeError
 from openhearth.schemas.files import FilePurpose
 from openhearth.services.jsonl import check_jsonl
@@ -33,11 +32,13 @@ class FileDescription:
 class FileIntake:
     """Takes files in, in two steps: `receive` the content, `keep` it. In between, nobody can see it."""
 
-    def __init__(self, database: Database, blobs: BlobStore, quota: StorageQuota, *, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, quota: StorageQuota, *, now: clock.Clock = clock.now
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._quota = quota
-        self._clock = clock
+        self._now = now
 
     async def receive(
         self, project: str, content: AsyncIterable[bytes], describe: Callable[[], FileDescription]
@@ -83,7 +84,7 @@ class FileIntake:
                 await reader.aclose()
 
     def _row(self, file_id: str, project: str, description: FileDescription, stored: StoredBlob) -> FileRow:
-        now = self._clock()
+        now = self._now()
         seconds = description.expires_after_seconds
         if seconds is None and description.purpose == "batch":
             seconds = _BATCH_FILE_SECONDS

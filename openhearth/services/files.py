@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from openhearth.clock import Clock
+from openhearth import clock
 from openhearth.errors import BadRequestError, BlobNotFoundError, NotFoundError, RequestTooLargeError
 from openhearth.schemas.files import DeleteFileResponse, FilePurpose, ListFilesResponse, OpenAIFile
 from openhearth.services.file_intake import FileDescription, FileIntake
@@ -57,14 +57,14 @@ class Files:
         quota: StorageQuota,
         *,
         max_file_bytes: int,
-        clock: Clock,
+        now: clock.Clock = clock.now,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._intake = intake
         self._quota = quota
         self._max_file_bytes = max_file_bytes
-        self._clock = clock
+        self._now = now
 
     async def create(self, project: str, incoming: IncomingFile) -> OpenAIFile:
         """Take a file in; once this returns, it survives a crash.
@@ -89,7 +89,7 @@ class Files:
         after: str | None = None,
     ) -> ListFilesResponse:
         """Return a page of files by the time they were made. Raises `NotFoundError` for an unknown `after`."""
-        now = self._clock()
+        now = self._now()
         async with self._database.read() as tx:
             cursor = None if after is None else await _find(tx, project, after, now=now, param="after")
             rows = await tx.files.list(project, purpose=purpose, order=order, after=cursor, limit=limit + 1, now=now)
@@ -98,12 +98,12 @@ class Files:
     async def retrieve(self, project: str, file_id: str) -> OpenAIFile:
         """Return a file. Raises `NotFoundError`."""
         async with self._database.read() as tx:
-            return wire_file(await _find(tx, project, file_id, now=self._clock()))
+            return wire_file(await _find(tx, project, file_id, now=self._now()))
 
     async def content(self, project: str, file_id: str) -> FileContent:
         """Return a file to read. Raises `NotFoundError`, and `BadRequestError` if its purpose forbids reading."""
         async with self._database.read() as tx:
-            row = await _find(tx, project, file_id, now=self._clock())
+            row = await _find(tx, project, file_id, now=self._now())
         if row.purpose in _NOT_READABLE:
             raise BadRequestError(f"Not allowed to download files of purpose: {row.purpose}")
         return FileContent(row.filename, row.bytes, row.sha256, row.id, self._blobs)
@@ -111,7 +111,7 @@ class Files:
     async def delete(self, project: str, file_id: str) -> DeleteFileResponse:
         """Delete a file; who is reading it reads on. Raises `NotFoundError`."""
         async with self._database.transaction() as tx:
-            if not await tx.files.delete(project, file_id, now=self._clock()):
+            if not await tx.files.delete(project, file_id, now=self._now()):
                 raise _not_found(file_id)
         await self._blobs.delete(file_id)
         return DeleteFileResponse(id=file_id, object="file", deleted=True)

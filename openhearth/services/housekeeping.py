@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from openhearth.clock import Clock
+from openhearth import clock
 from openhearth.store.blobs.base import BlobStore
 from openhearth.store.database import Database
 
@@ -21,10 +21,10 @@ class SweepReport:
 class Housekeeping:
     """Keeps rows and blobs in step with each other and with the time."""
 
-    def __init__(self, database: Database, blobs: BlobStore, *, clock: Clock) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, *, now: clock.Clock = clock.now) -> None:
         self._database = database
         self._blobs = blobs
-        self._clock = clock
+        self._now = now
 
     async def sweep(self) -> SweepReport:
         """Remove every blob without a row, temporary ones too, and give files without a blob the status `error`.
@@ -35,7 +35,7 @@ class Housekeeping:
 
     async def expire(self) -> int:
         """Remove files and end uploads whose time has come; return how many."""
-        now = self._clock()
+        now = self._now()
         async with self._database.transaction() as tx:
             files = await tx.files.delete_expired(now=now)
             uploads = await tx.uploads.expire(now=now)

@@ -62,7 +62,7 @@ def _parsed(number: int, line: bytes) -> object:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise _broken(number, f"is not valid JSON: {error.msg} at column {error.colno}") from None
+        raise _broken(number, f"is not valid JSON at column {error.colno}: {error.msg}") from None
 
 
 def _broken(number: int, problem: str) -> BadRequestError:

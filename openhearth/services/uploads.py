@@ -6,8 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Literal, cast
 
-from openhearth import ids
-from openhearth.clock import Clock
+from openhearth import clock, ids
 from openhearth.errors import BadRequestError, BlobNotFoundError, InvalidValueError, NotFoundError, RequestTooLargeError
 from openhearth.schemas.files import FilePurpose
 from openhearth.schemas.uploads import CompleteUploadRequest, CreateUploadRequest, Upload, UploadPart, UploadStatus
@@ -43,19 +42,19 @@ class Uploads:
         quota: StorageQuota,
         *,
         max_upload_bytes: int,
-        clock: Clock,
+        now: clock.Clock = clock.now,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._intake = intake
         self._quota = quota
         self._max_upload_bytes = max_upload_bytes
-        self._clock = clock
+        self._now = now
 
     async def create(self, project: str, request: CreateUploadRequest) -> Upload:
         """Announce a file. Raises `BadRequestError` if it could never be completed."""
         self._check(request)
-        now = self._clock()
+        now = self._now()
         row = UploadRow(
             id=ids.upload_id(),
             project=project,
@@ -84,7 +83,7 @@ class Uploads:
         too_large = RequestTooLargeError(f"A part may have {MAX_PART_BYTES} bytes at most.")
         bounded = self._quota.bounded(project, content, max_bytes=MAX_PART_BYTES, too_large=too_large)
         stored = await self._blobs.put(part_id, bounded)
-        row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=stored.bytes, created_at=self._clock())
+        row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=stored.bytes, created_at=self._now())
 
         async def commit() -> None:
             async with self._database.transaction() as tx:
@@ -143,7 +142,7 @@ class Uploads:
         row = await tx.uploads.find(project, upload_id)
         if row is None:
             raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
-        status = "expired" if row.status == "pending" and row.expires_at <= self._clock() else row.status
+        status = "expired" if row.status == "pending" and row.expires_at <= self._now() else row.status
         if status != "pending":
             raise _ended(upload_id, status)
         return row

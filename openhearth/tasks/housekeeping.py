@@ -1,6 +1,8 @@
 """The housekeeping tasks: one sweep before the server opens, then an eye on the clock."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import structlog
@@ -10,6 +12,18 @@ from openhearth.services.housekeeping import Housekeeping
 _log = structlog.get_logger(__name__)
 
 _INTERVAL_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def keep_house(housekeeping: Housekeeping) -> AsyncIterator[None]:
+    """Sweep, then remove what expires for as long as the context lasts. Nothing may be stored before it begins."""
+    await sweep(housekeeping)
+    expiring = asyncio.create_task(expire_regularly(housekeeping))
+    try:
+        yield
+    finally:
+        expiring.cancel()
+        await asyncio.gather(expiring, return_exceptions=True)
 
 
 async def sweep(housekeeping: Housekeeping) -> None:

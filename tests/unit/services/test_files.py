@@ -142,12 +142,12 @@ class TestFormats:
             (b"", "The file is empty."),
             (b"\n\n", "The file is empty."),
             (b'{"a": 1}\n[1]\n{}', "Line 2 is not a dictionary."),
-            (b'{"a": 1}\n{}\n{"a": nope}\n', "Line 3 is not valid JSON: "),
+            (b'{"a": 1}\n{}\n{"a": nope}\n', "Line 3 is not valid JSON at column "),
             (b"{}\n \n{}", "Line 2 is blank."),
-            (b'{}\n"\xff"', "Line 2 is not valid JSON: "),
-            (b'{"a": NaN}', "Line 1 is not valid JSON: "),
-            (b"[" * 100_000, "Line 1 is not valid JSON: "),
-            (b"\x89PNG\r\n\x1a\n", "Line 1 is not valid JSON: "),
+            (b'{}\n"\xff"', "Line 2 is not valid JSON at column "),
+            (b'{"a": NaN}', "Line 1 is not valid JSON at column "),
+            (b"[" * 100_000, "Line 1 is not valid JSON at column "),
+            (b"\x89PNG\r\n\x1a\n", "Line 1 is not valid JSON at column "),
         ],
     )
     async def test_a_broken_line_is_named(self, storage: Storage, data: bytes, problem: str) -> None:
