@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openhearth import ids
@@ -50,6 +51,8 @@ class RequestContext:
                 if response.status_code is None:
                     ending = ServiceUnavailableError("The server is shutting down.")
                     await error_response(ending)(scope, receive, response.send)
+            except ClientDisconnect:
+                return  # the caller went away in the middle of its body: there is nobody to answer
             except Exception as error:
                 if response.status_code is not None:
                     raise  # half an answer is out already: let the server break the connection
