@@ -5,6 +5,7 @@ Nothing here knows of HTTP, of rows or of a particular implementation. Every eng
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length"]
@@ -34,6 +35,14 @@ class SamplingParams:
     prompt_logprobs: int | None = None
     grammar: str | None = None
     ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoRARequest:
+    """An adapter to generate with: the name it is known by, and its PEFT directory. Same name, same content."""
+
+    name: str
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +122,10 @@ class TextEngine(Protocol):
         """
         ...
 
-    def generate(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[GenerationOutput]:
-        """Continue one prompt; outputs of several candidates interleave by `index`.
+    def generate(
+        self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
+    ) -> AsyncGenerator[GenerationOutput]:
+        """Continue one prompt, with an adapter or without; outputs of several candidates interleave by `index`.
 
         Closing the iterator frees everything the request holds. Raises `BadRequestError`, with `prompt` or
         `logit_bias` as its parameter, for a token outside the vocabulary, `ContextLengthExceededError` if prompt and

@@ -24,10 +24,11 @@ class _HeldToken(NamedTuple):
 class Candidate:
     """Grows by `advance`, one token at a time, and gives what may be shown by `take`."""
 
-    def __init__(self, index: int, prompt: tuple[int, ...], params: SamplingParams) -> None:
+    def __init__(self, index: int, prompt: tuple[int, ...], params: SamplingParams, shift: int = 0) -> None:
         self.finish_reason: FinishReason | None = None
         self._index = index
         self._params = params
+        self._shift = shift
         self._last_token_id = prompt[-1]
         self._random = np.random.default_rng(None if params.seed is None else [params.seed & _SEED_MASK, index])
         self._counts: Counter[int] = Counter()
@@ -41,7 +42,7 @@ class Candidate:
         if self._counts.total() >= self._params.max_tokens:
             self._finish("length")
             return 0
-        logits = model.logits(self._last_token_id)
+        logits = model.logits(self._last_token_id, self._shift)
         logprobs = model.log_softmax(logits)
         token_id = self._sample(logits)
         self._counts[token_id] += 1

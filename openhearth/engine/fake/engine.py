@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from openhearth.engine.base import EngineStats, GenerationOutput, SamplingParams
+from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
 from openhearth.engine.fake import model
 from openhearth.engine.fake.candidate import Candidate
 from openhearth.errors import (
@@ -59,13 +59,17 @@ class FakeTextEngine:
         return b"".join(map(model.token_bytes, token_ids)).decode(errors="replace")
 
     async def generate(
-        self, prompt_token_ids: Sequence[int], params: SamplingParams
+        self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
     ) -> AsyncGenerator[GenerationOutput]:
-        """Continue one prompt, one token of every unfinished candidate in turn."""
+        """Continue one prompt, one token of every unfinished candidate in turn.
+
+        An adapter makes the model skip as many tokens as its name has letters.
+        """
+        shift = 0 if lora is None else len(lora.name)
         prompt = tuple(prompt_token_ids)
         self._check(prompt, params)
         async with self._slot():
-            async for output in self._run(prompt, params):
+            async for output in self._run(prompt, params, shift):
                 yield output
 
     def stats(self) -> EngineStats:
@@ -107,19 +111,22 @@ class FakeTextEngine:
             self._counts["running"] -= 1
             self._slots.release()
 
-    async def _run(self, prompt: tuple[int, ...], params: SamplingParams) -> AsyncGenerator[GenerationOutput]:
-        scores = None if params.prompt_logprobs is None else model.prompt_logprobs(prompt, params.prompt_logprobs)
+    async def _run(
+        self, prompt: tuple[int, ...], params: SamplingParams, shift: int
+    ) -> AsyncGenerator[GenerationOutput]:
+        wanted = params.prompt_logprobs
+        scores = None if wanted is None else model.prompt_logprobs(prompt, wanted, shift)
         blank = GenerationOutput(
             index=0,
             text="",
             token_ids=(),
             num_prompt_tokens=len(prompt),
-            num_cached_tokens=self._read_prefix_cache(prompt),
+            num_cached_tokens=self._read_prefix_cache(prompt, shift),
             num_output_tokens=0,
             logprobs=None if params.logprobs is None else (),
         )
         num_output_tokens = 0
-        candidates = [Candidate(index, prompt, params) for index in range(params.n)]
+        candidates = [Candidate(index, prompt, params, shift) for index in range(params.n)]
         while unfinished := [candidate for candidate in candidates if candidate.finish_reason is None]:
             for candidate in unfinished:
                 num_output_tokens += await self._compute(candidate)
@@ -136,9 +143,9 @@ class FakeTextEngine:
         self._counts["generation_tokens"] += num_computed
         return num_computed
 
-    def _read_prefix_cache(self, prompt: tuple[int, ...]) -> int:
+    def _read_prefix_cache(self, prompt: tuple[int, ...], shift: int) -> int:
         """Return how many leading tokens were seen before, in whole blocks; the last token is always computed."""
-        prefixes = {end: hash(prompt[:end]) for end in range(_BLOCK_SIZE, len(prompt), _BLOCK_SIZE)}
+        prefixes = {end: hash((shift, prompt[:end])) for end in range(_BLOCK_SIZE, len(prompt), _BLOCK_SIZE)}
         num_cached_tokens = max((end for end, key in prefixes.items() if key in self._cached_prefixes), default=0)
         self._cached_prefixes.update(prefixes.values())
         self._counts["prompt_tokens"] += len(prompt)

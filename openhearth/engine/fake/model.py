@@ -38,9 +38,9 @@ _RELATIVE_LOGITS = -np.arange(VOCABULARY_SIZE, dtype=np.float64) / 16
 _RELATIVE_LOGITS[0] = 3.0
 
 
-def logits(last_token_id: int) -> FloatArray:
-    """Return the logits, `[VOCABULARY_SIZE]`, of what follows a token."""
-    return np.roll(_RELATIVE_LOGITS, _SUCCESSORS.get(last_token_id, ord("a")))
+def logits(last_token_id: int, shift: int = 0) -> FloatArray:
+    """Return the logits, `[VOCABULARY_SIZE]`, of what follows a token; an adapter shifts what is liked best."""
+    return np.roll(_RELATIVE_LOGITS, _SUCCESSORS.get(last_token_id, ord("a")) + shift)
 
 
 def log_softmax(values: FloatArray) -> FloatArray:
@@ -65,10 +65,11 @@ def token_logprob(token_id: int, logprobs: FloatArray | None, num_alternatives: 
     return TokenLogprob(_surface(raw), token_id, raw, float(logprobs[token_id]), alternatives)
 
 
-def prompt_logprobs(prompt: tuple[int, ...], num_alternatives: int) -> tuple[TokenLogprob, ...]:
+def prompt_logprobs(prompt: tuple[int, ...], num_alternatives: int, shift: int = 0) -> tuple[TokenLogprob, ...]:
     """Score every token of a prompt; nothing precedes the first."""
     scored = (
-        token_logprob(token_id, log_softmax(logits(last)), num_alternatives) for last, token_id in pairwise(prompt)
+        token_logprob(token_id, log_softmax(logits(last, shift)), num_alternatives)
+        for last, token_id in pairwise(prompt)
     )
     return (token_logprob(prompt[0], None), *scored)
 

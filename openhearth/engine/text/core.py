@@ -13,6 +13,7 @@ from openhearth.engine.base import EngineStats, GenerationOutput, SamplingParams
 from openhearth.engine.text.block_manager import BlockManager
 from openhearth.engine.text.candidate import Candidate, Tally, token_logprob
 from openhearth.engine.text.config import EngineConfig
+from openhearth.engine.text.lora import LoRAAdapter
 from openhearth.engine.text.model_runner import logit_rows
 from openhearth.engine.text.sampler import Logits, SamplingState, TokenMask, log_normalizers, sample
 from openhearth.engine.text.scheduler import Batch, ScheduledSequence, Scheduler
@@ -58,10 +59,16 @@ class EngineCore:
         """Whether a step would compute anything."""
         return bool(self._scheduler.waiting or self._scheduler.running)
 
-    def add_request(self, request_id: int, prompt_token_ids: list[int], params: SamplingParams) -> None:
+    def add_request(
+        self,
+        request_id: int,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        adapter: LoRAAdapter | None = None,
+    ) -> None:
         """Queue a request; raises `BadRequestError` if its grammar cannot be used."""
         num_candidates = params.n if params.max_tokens else 1
-        sequence = Sequence(request_id, 0, prompt_token_ids, params, num_candidates)
+        sequence = Sequence(request_id, 0, prompt_token_ids, params, num_candidates, adapter)
         self._candidates[sequence] = self._new_candidate(sequence, Tally())
         self._scheduler.add(sequence)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import structlog
 
-from openhearth.engine.base import EngineStats, GenerationOutput, SamplingParams
+from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
+from openhearth.engine.text.adapter_cache import AdapterCache
 from openhearth.engine.text.config import EngineConfig
 from openhearth.engine.text.core import EngineCore
 from openhearth.engine.text.grammar import Grammars
+from openhearth.engine.text.lora import LoRAAdapter
 from openhearth.engine.text.model_runner import ModelRunner
 from openhearth.engine.text.tokenizer import Tokenizer
 from openhearth.errors import (
@@ -33,10 +35,13 @@ _SPEED_MEMORY = 0.9
 class _Stream:
     """The caller's end of a request; outputs and errors arrive in its own event loop."""
 
-    def __init__(self, request_id: int, prompt_token_ids: list[int], params: SamplingParams) -> None:
+    def __init__(
+        self, request_id: int, prompt_token_ids: list[int], params: SamplingParams, adapter: LoRAAdapter | None
+    ) -> None:
         self.request_id = request_id
         self.prompt_token_ids = prompt_token_ids
         self.params = params
+        self.adapter = adapter
         self.loop = asyncio.get_running_loop()
         self.events: asyncio.Queue[GenerationOutput | Exception] = asyncio.Queue()
 
@@ -62,6 +67,7 @@ class OpenVINOTextEngine:
             eos_token_ids=self._tokenizer.eos_token_ids,
             compile_grammar=Grammars(self._tokenizer).compile,
         )
+        self._adapters = AdapterCache(prepare=runner.prepare_lora, max_bytes=config.lora_cache_bytes)
         self._streams: dict[int, _Stream] = {}
         self._request_ids = itertools.count()
         self._inbox: queue.SimpleQueue[_Stream | int | None] = queue.SimpleQueue()
@@ -84,12 +90,13 @@ class OpenVINOTextEngine:
         return self._tokenizer.vocabulary.decode(token_ids)
 
     async def generate(
-        self, prompt_token_ids: Sequence[int], params: SamplingParams
+        self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
     ) -> AsyncGenerator[GenerationOutput]:
         """Continue one prompt; closing the iterator frees everything the request holds."""
         self._check_request(prompt_token_ids, params)
         self._check_queue(len(prompt_token_ids))
-        stream = _Stream(next(self._request_ids), list(prompt_token_ids), params)
+        adapter = None if lora is None else await self._adapters.get(lora)
+        stream = _Stream(next(self._request_ids), list(prompt_token_ids), params, adapter)
         self._streams[stream.request_id] = stream
         self._inbox.put(stream)
         try:
@@ -178,7 +185,7 @@ class OpenVINOTextEngine:
 
     def _add(self, stream: _Stream) -> None:
         try:
-            self._core.add_request(stream.request_id, stream.prompt_token_ids, stream.params)
+            self._core.add_request(stream.request_id, stream.prompt_token_ids, stream.params, stream.adapter)
         except APIError as error:
             self._deliver([(stream.request_id, error)])
 

@@ -1,6 +1,8 @@
 """Runs the compiled model over one batch after the other; owns the cache tensors and knows no requests."""
 
+import itertools
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,15 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from openhearth.engine.text.architectures.config import DecoderConfig
+from openhearth.engine.text.architectures.config import PLACES, DecoderConfig
 from openhearth.engine.text.architectures.decoder import DecoderBuilder
 from openhearth.engine.text.architectures.weights import INT8_GROUP, Weights
 from openhearth.engine.text.config import EngineConfig
+from openhearth.engine.text.lora import AdapterStack, LoRAAdapter
 from openhearth.engine.text.scheduler import Batch, ScheduledSequence
 from openhearth.errors import ConfigurationError
+
+_HEAD_OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def _options(config: EngineConfig) -> dict[str, Any]:
@@ -37,49 +42,75 @@ def logit_rows(scheduled: ScheduledSequence) -> range:
 
 
 class ModelRunner:
-    """One compiled decoder with its key-value cache."""
+    """One decoder with its key-value cache; a second graph, made when it is first needed, serves LoRA adapters."""
 
     def __init__(self, model: Path, config: EngineConfig) -> None:
         """Build and compile the model in a Hugging Face directory; takes seconds.
 
         Raises `ModelLoadError` if it cannot be built, `ConfigurationError` if the cache is too small to be useful.
         """
+        self._model = model
+        self._config = config
         self.decoder = DecoderConfig.from_dict(json.loads((model / "config.json").read_text()))
-        builder, core, options = DecoderBuilder(self.decoder, Weights(model), config.dtype), ov.Core(), _options(config)
-        compiled = core.compile_model(builder.build(), "CPU", options)
-        head = core.compile_model(builder.build_head(), "CPU", options | {"INFERENCE_PRECISION_HINT": "f32"})
-        self._head = head.create_infer_request()
+        builder = DecoderBuilder(self.decoder, Weights(model), config.dtype)
+        compiled = ov.Core().compile_model(builder.build(), "CPU", _options(config))
+        head = ov.Core().compile_model(builder.build_head(), "CPU", _options(config) | _HEAD_OPTIONS)
         self._request = compiled.create_infer_request()
-        shapes = {
-            port.get_any_name(): (
-                port.get_element_type(),
-                [size.get_length() for size in list(port.get_partial_shape())[1:]],
-            )
-            for port in compiled.inputs
-            if "_cache." in port.get_any_name()
-        }
+        self._head = head.create_infer_request()
+        shapes = _cache_shapes(compiled)
         self.block_size: int = shapes["value_cache.0"][1][1]
-        bytes_per_block = sum(int(np.prod(shape)) * dtype.size for dtype, shape in shapes.values())
-        self.num_blocks = config.kv_cache_bytes // bytes_per_block
-        if self.num_blocks < 2:
-            raise ConfigurationError(
-                f"kv_cache_bytes is {config.kv_cache_bytes}, but one block of the cache needs {bytes_per_block} bytes; "
-                f"set it to {16 * bytes_per_block} or more."
-            )
+        self.num_blocks = _num_blocks(config, shapes.values())
         self._caches = {name: ov.Tensor(dtype, [self.num_blocks, *shape]) for name, (dtype, shape) in shapes.items()}
-        for name, cache in self._caches.items():
-            self._request.set_tensor(name, cache)
+        self._set_caches(self._request)
+        self._lora_request: ov.InferRequest | None = None
+        self._stack = AdapterStack(self.decoder, [])
+
+    def prepare_lora(self) -> None:
+        """Compile the graph that serves adapters, once; takes seconds, and may run beside `run`."""
+        if self._lora_request is None:
+            builder = DecoderBuilder(self.decoder, Weights(self._model), self._config.dtype, with_lora=True)
+            compiled = ov.Core().compile_model(builder.build(), "CPU", _options(self._config))
+            request = compiled.create_infer_request()
+            self._set_caches(request)
+            self._lora_request = request
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """Compute a batch; return the wanted logits in order, shape `[rows, vocab_size]`, valid until the next call."""
+        """Compute a batch; return the wanted logits in order, shape `[rows, vocab_size]`, valid until the next call.
+
+        A batch with adapters needs `prepare_lora` to have been called before.
+        """
         self._copy_blocks(batch.block_copies)
-        for name, values in _step_inputs(batch).items():
-            self._request.set_tensor(name, ov.Tensor(values))
-        self._request.infer()
-        self._head.set_tensor("hidden", self._request.get_output_tensor(0))
+        inputs = _step_inputs(batch)
+        adapters = [scheduled.sequence.adapter for scheduled in batch.scheduled]
+        request = self._request
+        if any(adapters):
+            assert self._lora_request is not None
+            request = self._lora_request
+            self._use_adapters({adapter: None for adapter in adapters if adapter is not None})
+            inputs["lora_gate"] = self._stack.gate([scheduled.num_tokens for scheduled in batch.scheduled], adapters)
+        for name, values in inputs.items():
+            request.set_tensor(name, ov.Tensor(values))
+        request.infer()
+        self._head.set_tensor("hidden", request.get_output_tensor(0))
         self._head.infer()
         logits: NDArray[np.float32] = self._head.get_output_tensor(0).data
         return logits
+
+    def _use_adapters(self, needed: Mapping[LoRAAdapter, None]) -> None:
+        """Make the graph hold all `needed` adapters; those it holds already stay as long as there is room."""
+        if all(adapter in self._stack.adapters for adapter in needed):
+            return
+        kept = [adapter for adapter in self._stack.adapters if adapter not in needed]
+        room = max(0, self._config.max_loras - len(needed))
+        self._stack = AdapterStack(self.decoder, [*kept[len(kept) - min(room, len(kept)) :], *needed])
+        assert self._lora_request is not None
+        for layer, place in itertools.product(range(self.decoder.num_layers), PLACES):
+            for name, factor in zip(("lora_a", "lora_b"), self._stack.factors(layer, place), strict=True):
+                self._lora_request.set_tensor(f"{name}.{layer}.{place}", ov.Tensor(factor))
+
+    def _set_caches(self, request: ov.InferRequest) -> None:
+        for name, cache in self._caches.items():
+            request.set_tensor(name, cache)
 
     def _copy_blocks(self, copies: list[tuple[int, int]]) -> None:
         if not copies:
@@ -87,6 +118,29 @@ class ModelRunner:
         sources, targets = map(list, zip(*copies, strict=True))
         for cache in self._caches.values():
             cache.data[targets] = cache.data[sources]
+
+
+def _cache_shapes(compiled: ov.CompiledModel) -> dict[str, tuple[ov.Type, list[int]]]:
+    """Return type and shape of one block of each cache, as the plugin has chosen them."""
+    return {
+        port.get_any_name(): (
+            port.get_element_type(),
+            [size.get_length() for size in list(port.get_partial_shape())[1:]],
+        )
+        for port in compiled.inputs
+        if "_cache." in port.get_any_name()
+    }
+
+
+def _num_blocks(config: EngineConfig, shapes: Iterable[tuple[ov.Type, list[int]]]) -> int:
+    bytes_per_block: int = sum(int(np.prod(shape)) * dtype.size for dtype, shape in shapes)
+    num_blocks = config.kv_cache_bytes // bytes_per_block
+    if num_blocks < 2:
+        raise ConfigurationError(
+            f"kv_cache_bytes is {config.kv_cache_bytes}, but one block of the cache needs {bytes_per_block} bytes; "
+            f"set it to {16 * bytes_per_block} or more."
+        )
+    return num_blocks
 
 
 def _step_inputs(batch: Batch) -> dict[str, NDArray[Any]]:

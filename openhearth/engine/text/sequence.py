@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from openhearth.engine.base import SamplingParams
 from openhearth.engine.text.block_manager import hash_block
+from openhearth.engine.text.lora import LoRAAdapter
 
 
 class SequenceStatus(Enum):
@@ -31,6 +32,7 @@ class Sequence:
     prompt_token_ids: list[int]
     params: SamplingParams
     num_candidates: int = 1
+    adapter: LoRAAdapter | None = None
     status: SequenceStatus = SequenceStatus.WAITING
     output_token_ids: list[int] = field(default_factory=list)
     block_table: list[int] = field(default_factory=list)
@@ -42,9 +44,14 @@ class Sequence:
     def hashes_of_full_blocks(self, block_size: int, count: int) -> list[bytes]:
         """Return the hashes of the first `count` blocks, which the sequence has tokens for."""
         for number in range(len(self.block_hashes), count):
-            previous = self.block_hashes[-1] if self.block_hashes else b""
+            previous = self.block_hashes[-1] if self.block_hashes else self.cache_salt
             self.block_hashes.append(hash_block(previous, self.tokens(number * block_size, (number + 1) * block_size)))
         return self.block_hashes[:count]
+
+    @property
+    def cache_salt(self) -> bytes:
+        """What keeps the blocks of one adapter apart from the base model's and from another adapter's."""
+        return b"" if self.adapter is None else self.adapter.cache_salt
 
     @property
     def num_tokens(self) -> int:
@@ -82,6 +89,7 @@ class Sequence:
             index=index,
             prompt_token_ids=self.prompt_token_ids,
             params=self.params,
+            adapter=self.adapter,
             block_hashes=list(self.block_hashes),
             num_cached_tokens=self.num_cached_tokens,
         )

@@ -16,6 +16,14 @@ SUPPORTED_ARCHITECTURES = (
     "Qwen3ForCausalLM",
     "SmolLM3ForCausalLM",
 )
+PLACES: dict[str, tuple[str, ...]] = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "o": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""The multiplications of a layer, and the projections that each joins, in the order of their rows."""
+
 _ACTIVATIONS = ("silu", "swish")
 
 
@@ -26,6 +34,7 @@ class DecoderConfig:
     architecture: str
     vocab_size: int
     hidden_size: int
+    intermediate_size: int
     num_layers: int
     num_heads: int
     num_kv_heads: int
@@ -35,6 +44,18 @@ class DecoderConfig:
     inverse_frequencies: NDArray[np.float32]
     sliding_windows: tuple[int, ...]
     uses_rope: tuple[bool, ...]
+
+    @property
+    def place_sizes(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """The input size of each place, and the output size of each projection it joins."""
+        query, key = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        hidden, inner = self.hidden_size, self.intermediate_size
+        return {
+            "qkv": (hidden, (query, key, key)),
+            "o": (query, (hidden,)),
+            "gate_up": (hidden, (inner, inner)),
+            "down": (inner, (hidden,)),
+        }
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "DecoderConfig":
@@ -47,6 +68,7 @@ class DecoderConfig:
             architecture=architecture,
             vocab_size=config["vocab_size"],
             hidden_size=config["hidden_size"],
+            intermediate_size=config["intermediate_size"],
             num_layers=num_layers,
             num_heads=num_heads,
             num_kv_heads=config.get("num_key_value_heads") or num_heads,

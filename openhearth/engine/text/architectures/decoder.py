@@ -12,6 +12,13 @@ of the rows whose logits are wanted. Inputs:
     logit_rows                       i32 [R]      positions in [T]
     key_cache.N, value_cache.N       one pair a layer, in the plugin's own type and layout
 
+and, in the graph that serves LoRA adapters (see `lora.py`), with K projections joined at a place and adapters of rank
+`A` in all:
+
+    lora_gate                        f32 [T, A]           which ranks each token uses
+    lora_a.N.PLACE                   f32 [K * A, inputs]
+    lora_b.N.PLACE                   f32 [outputs, K * A]
+
 Output: hidden states f32 [R, hidden_size]. The language-model head is a graph of its own, hidden states in and logits
 f32 [R, vocab_size] out: it is computed in 32 bits even where the layers are not, since logits rounded to bfloat16 have
 steps of 1/8 and make equals of different tokens.
@@ -25,7 +32,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino.op import _PagedAttentionExtension
 
-from openhearth.engine.text.architectures.config import DecoderConfig
+from openhearth.engine.text.architectures.config import PLACES, DecoderConfig
 from openhearth.engine.text.architectures.weights import Weights, matrix_constant, table_constant
 from openhearth.engine.text.config import Dtype
 
@@ -87,12 +94,15 @@ class _StepInputs:
 class DecoderBuilder:
     """Builds one decoder; the shapes in comments leave out the axis of size 1 that the fused rotary kernel wants."""
 
-    def __init__(self, config: DecoderConfig, weights: Weights, dtype: Dtype) -> None:
+    def __init__(self, config: DecoderConfig, weights: Weights, dtype: Dtype, *, with_lora: bool = False) -> None:
         self._config = config
         self._weights = weights
         self._dtype = dtype
         self._inputs = _StepInputs.create()
         self._caches: list[ov.op.Parameter] = []
+        self._lora_gate = _parameter("lora_gate", ov.Type.f32, [-1, -1]) if with_lora else None
+        self._lora_factors: list[ov.op.Parameter] = []
+        self._gates: dict[int, ov.Output] = {}
         self._cos, self._sin = self._rotary_tables()
 
     def build(self) -> ov.Model:
@@ -104,7 +114,8 @@ class DecoderBuilder:
             hidden = self._layer(hidden, layer)
         rows = ops.gather(hidden, self._inputs.logit_rows, ops.constant(np.int64(0)))
         wanted = ops.squeeze(rows, _int64(1)).output(0)
-        return ov.Model([wanted], self._inputs.parameters + self._caches, "decoder")
+        lora_inputs = [self._lora_gate, *self._lora_factors] if self._lora_gate is not None else []
+        return ov.Model([wanted], self._inputs.parameters + self._caches + lora_inputs, "decoder")
 
     def build_head(self) -> ov.Model:
         """Return the final norm and the projection to the vocabulary."""
@@ -121,20 +132,17 @@ class DecoderBuilder:
         attended = self._attention(self._rms_norm(hidden, f"{prefix}.input_layernorm.weight"), layer)
         hidden = ops.add(hidden, attended).output(0)
         normed = self._rms_norm(hidden, f"{prefix}.post_attention_layernorm.weight")
-        return ops.add(hidden, self._feed_forward(normed, f"{prefix}.mlp")).output(0)
+        return ops.add(hidden, self._feed_forward(normed, layer)).output(0)
 
     def _attention(self, hidden: ov.Output, layer: int) -> ov.Output:
         config, prefix = self._config, f"model.layers.{layer}.self_attn"
-        projected = self._linear(hidden, [f"{prefix}.{name}_proj" for name in "qkv"])
-        kv_size = config.num_kv_heads * config.head_dim
-        sizes = _int64(config.num_heads * config.head_dim, kv_size, kv_size)
-        query, key, value = ops.variadic_split(projected, ops.constant(np.int64(2)), sizes).outputs()
+        query, key, value = self._project_and_split(hidden, layer, "qkv")
         query = self._positioned(query, config.num_heads, f"{prefix}.q_norm.weight", layer)
         key = self._positioned(key, config.num_kv_heads, f"{prefix}.k_norm.weight", layer)
-        value = ops.reshape(value, _int64(-1, kv_size), False).output(0)
+        value = ops.reshape(value, _int64(-1, config.num_kv_heads * config.head_dim), False).output(0)
         attended = self._paged_attention(query, key, value, layer)
         merged = ops.reshape(attended, _int64(-1, 1, config.num_heads * config.head_dim), False)
-        return self._linear(merged.output(0), [f"{prefix}.o_proj"])
+        return self._project(merged.output(0), layer, "o")
 
     def _positioned(self, projected: ov.Output, num_heads: int, norm: str, layer: int) -> ov.Output:
         """Split into heads, normalise each if the model does, rotate by position, and flatten again."""
@@ -165,19 +173,43 @@ class DecoderBuilder:
         info["k_head_size"] = info["v_head_size"] = config.head_dim
         return node.output(0)
 
-    def _feed_forward(self, hidden: ov.Output, prefix: str) -> ov.Output:
-        gate, up = (self._linear(hidden, [f"{prefix}.{name}_proj"]) for name in ("gate", "up"))
+    def _feed_forward(self, hidden: ov.Output, layer: int) -> ov.Output:
+        gate, up = self._project_and_split(hidden, layer, "gate_up")
         gated = ops.multiply(ops.swish(gate), up).output(0)
-        return self._linear(gated, [f"{prefix}.down_proj"])
+        return self._project(gated, layer, "down")
 
-    def _linear(self, hidden: ov.Output, names: list[str]) -> ov.Output:
-        """Project by the rows of all named layers, one after the other, in one multiplication."""
+    def _project_and_split(self, hidden: ov.Output, layer: int, place: str) -> list[ov.Output]:
+        _, sizes = self._config.place_sizes[place]
+        projected = self._project(hidden, layer, place)
+        outputs: list[ov.Output] = ops.variadic_split(projected, ops.constant(np.int64(2)), _int64(*sizes)).outputs()
+        return outputs
+
+    def _project(self, hidden: ov.Output, layer: int, place: str) -> ov.Output:
+        """Multiply by the rows of all projections of a place, one after the other, and add what adapters change."""
+        names = [f"model.layers.{layer}.{projection}" for projection in PLACES[place]]
         weight = np.concatenate([self._weights[f"{name}.weight"] for name in names])
         projected = ops.matmul(hidden, matrix_constant(weight, self._dtype), False, True).output(0)
-        if f"{names[0]}.bias" not in self._weights:
+        if f"{names[0]}.bias" in self._weights:
+            bias = np.concatenate([self._weights[f"{name}.bias"] for name in names])
+            projected = ops.add(projected, ops.constant(bias)).output(0)
+        return self._adapt(projected, hidden, layer, place)
+
+    def _adapt(self, projected: ov.Output, hidden: ov.Output, layer: int, place: str) -> ov.Output:
+        if self._lora_gate is None:
             return projected
-        bias = np.concatenate([self._weights[f"{name}.bias"] for name in names])
-        return ops.add(projected, ops.constant(bias)).output(0)
+        num_inputs, outputs = self._config.place_sizes[place]
+        a = _parameter(f"lora_a.{layer}.{place}", ov.Type.f32, [-1, num_inputs])
+        b = _parameter(f"lora_b.{layer}.{place}", ov.Type.f32, [sum(outputs), -1])
+        self._lora_factors += [a, b]
+        narrow = ops.multiply(ops.matmul(hidden, a, False, True), self._gate(len(outputs)))
+        return ops.add(projected, ops.matmul(narrow, b, False, True)).output(0)
+
+    def _gate(self, num_projections: int) -> ov.Output:
+        """Return the gate `[T, 1, num_projections * A]` for a place that joins so many projections."""
+        if num_projections not in self._gates:
+            gate = ops.unsqueeze(self._lora_gate, _int64(1)).output(0)
+            self._gates[num_projections] = ops.concat([gate] * num_projections, -1).output(0)
+        return self._gates[num_projections]
 
     def _rms_norm(self, hidden: ov.Output, name: str) -> ov.Output:
         """Divide by the root mean square over the last axis (https://arxiv.org/abs/1910.07467)."""

@@ -57,6 +57,11 @@ class Weights:
             raise ModelLoadError(f"{directory} holds no safetensors weights; other formats are never loaded.")
         self._where = {name: stored for path in files for name, stored in _stored_tensors(path)}
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all tensors."""
+        return sorted(self._where)
+
     def __contains__(self, name: str) -> bool:
         return name in self._where
 

@@ -107,6 +107,7 @@ class TestRefusals:
         config = {
             "architectures": ["LlamaForCausalLM"],
             "hidden_size": 64,
+            "intermediate_size": 96,
             "num_hidden_layers": 1,
             "num_attention_heads": 4,
             "vocab_size": 32,

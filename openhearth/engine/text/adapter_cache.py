@@ -1,0 +1,37 @@
+"""The adapters in memory: read when they are first asked for, forgotten least recently used first."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from openhearth.engine.base import LoRARequest
+from openhearth.engine.text.lora import LoRAAdapter
+
+
+class AdapterCache:
+    """Reads adapters in a thread, each once; requests that are running keep theirs alive beyond the cache."""
+
+    def __init__(self, *, prepare: Callable[[], None], max_bytes: int) -> None:
+        """Take what has to be done before the first adapter is used, and how much memory they may fill."""
+        self._prepare = prepare
+        self._max_bytes = max_bytes
+        self._adapters: OrderedDict[str, LoRAAdapter] = OrderedDict()
+        self._lock = asyncio.Lock()
+
+    async def get(self, request: LoRARequest) -> LoRAAdapter:
+        """Return an adapter, ready to be used. Raises `ModelLoadError` if it cannot be read."""
+        async with self._lock:
+            if request.name not in self._adapters:
+                self._adapters[request.name] = await asyncio.to_thread(self._load, request)
+                self._evict()
+            self._adapters.move_to_end(request.name)
+            return self._adapters[request.name]
+
+    def _load(self, request: LoRARequest) -> LoRAAdapter:
+        self._prepare()
+        return LoRAAdapter.load(request.name, request.path)
+
+    def _evict(self) -> None:
+        """Forget the adapters used longest ago until the rest fits; the last one stays, however large."""
+        while len(self._adapters) > 1 and sum(kept.num_bytes for kept in self._adapters.values()) > self._max_bytes:
+            self._adapters.popitem(last=False)

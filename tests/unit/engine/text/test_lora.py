@@ -1,0 +1,146 @@
+"""Adapters served beside their base model, against PEFT on the same weights."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.numpy import save_file
+from transformers import AutoModelForCausalLM
+
+from openhearth.engine.base import LoRARequest, SamplingParams
+from openhearth.engine.text.adapter_cache import AdapterCache
+from openhearth.engine.text.config import EngineConfig
+from openhearth.engine.text.lora import LoRAAdapter
+from openhearth.engine.text.model_runner import ModelRunner
+from openhearth.engine.text.scheduler import Batch, ScheduledSequence
+from openhearth.engine.text.sequence import Sequence as TokenSequence
+from openhearth.errors import ModelLoadError
+from tests.tiny_models import VOCAB_SIZE, build_tiny_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+"""PEFT asks transformers in a way that is going away."""
+
+ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def build_adapter(model: Path, directory: Path, *, seed: int, **config: Any) -> Path:
+    """Make a PEFT adapter with random factors."""
+    torch.manual_seed(seed)
+    settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ALL_LINEAR} | config
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    adapted = get_peft_model(base, LoraConfig(**settings))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted.save_pretrained(str(directory))
+    return directory
+
+
+def reference_logits(model: Path, adapter: Path | None, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    """Return the logits of every position by transformers and PEFT in float32."""
+    reference = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    if adapter is not None:
+        reference = PeftModel.from_pretrained(reference, str(adapter))
+    with torch.no_grad():
+        logits: NDArray[np.float32] = reference(torch.tensor([list(token_ids)])).logits[0].numpy()
+    return logits
+
+
+def scored(token_ids: list[int], block: int, adapter: LoRAAdapter | None) -> TokenSequence:
+    """Return a sequence in one block, all of whose logits are wanted."""
+    params = SamplingParams(prompt_logprobs=0)
+    return TokenSequence(0, 0, token_ids, params, adapter=adapter, block_table=[block])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_two_adapters_and_the_base_in_one_batch(tmp_path: Path, architecture: str) -> None:
+    """Each sequence of a mixed batch gets the logits that PEFT gives for its adapter, or the base model's."""
+    model = build_tiny_model(tmp_path / "model", architecture)
+    one = build_adapter(model, tmp_path / "one", seed=1)
+    two = build_adapter(model, tmp_path / "two", seed=2, r=6, use_rslora=True, target_modules=["q_proj", "v_proj"])
+    runner = ModelRunner(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
+    runner.prepare_lora()
+    token_ids = np.random.default_rng(1).integers(3, VOCAB_SIZE, 20).tolist()
+    adapters = [LoRAAdapter.load("one", one), None, LoRAAdapter.load("two", two)]
+    sequences = [scored(token_ids, block, adapter) for block, adapter in enumerate(adapters)]
+
+    logits = runner.run(Batch([ScheduledSequence(sequence, 0, 20) for sequence in sequences])).reshape(3, 20, -1)
+
+    for position, directory in enumerate([one, None, two]):
+        assert np.abs(logits[position] - reference_logits(model, directory, token_ids)).max() < 1e-3
+
+
+def test_more_adapters_than_places(tmp_path: Path) -> None:
+    """Adapters that come one after the other displace each other without a trace."""
+    model = build_tiny_model(tmp_path / "model")
+    paths = [build_adapter(model, tmp_path / str(seed), seed=seed) for seed in range(3)]
+    adapters = [LoRAAdapter.load(path.name, path) for path in paths]
+    runner = ModelRunner(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22, max_loras=1))
+    runner.prepare_lora()
+    token_ids = [5, 6, 7, 8]
+
+    for number in (0, 1, 2, 0):
+        batch = Batch([ScheduledSequence(scored(token_ids, 0, adapters[number]), 0, 4)])
+        assert np.abs(runner.run(batch) - reference_logits(model, paths[number], token_ids)).max() < 1e-3
+
+
+def test_prefixes_of_adapters_are_apart(tmp_path: Path) -> None:
+    """The blocks of the same tokens have other hashes under another adapter."""
+    model = build_tiny_model(tmp_path / "model")
+    adapters = [LoRAAdapter.load(str(seed), build_adapter(model, tmp_path / str(seed), seed=seed)) for seed in range(2)]
+    token_ids = list(range(40))
+
+    hashes = {tuple(scored(token_ids, 0, adapter).hashes_of_full_blocks(32, 1)) for adapter in [None, *adapters]}
+
+    assert len(hashes) == 3
+
+
+class TestRefusals:
+    """Adapters that would be served wrongly are refused."""
+
+    @pytest.mark.parametrize("change", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "all"}])
+    def test_more_than_lora(self, tmp_path: Path, change: dict[str, object]) -> None:
+        """What is not plain LoRA is named."""
+        adapter = build_adapter(build_tiny_model(tmp_path / "model"), tmp_path / "adapter", seed=1)
+        file = adapter / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+        with pytest.raises(ModelLoadError, match="not plain LoRA"):
+            LoRAAdapter.load("x", adapter)
+
+    def test_other_targets(self, tmp_path: Path) -> None:
+        """An adapter of anything but the projections of decoder layers is refused."""
+        adapter = build_adapter(build_tiny_model(tmp_path / "model"), tmp_path / "adapter", seed=1)
+        factors = {"base_model.model.lm_head.lora_A.weight": np.zeros((4, 64), dtype=np.float32)}
+        save_file(factors, adapter / "adapter_model.safetensors")
+
+        with pytest.raises(ModelLoadError, match="lm_head"):
+            LoRAAdapter.load("x", adapter)
+
+    def test_no_adapter(self, tmp_path: Path) -> None:
+        """A folder without an adapter is named."""
+        with pytest.raises(ModelLoadError, match=r"no adapter_config\.json"):
+            LoRAAdapter.load("x", tmp_path)
+
+
+async def test_cache_forgets_the_least_recently_used(tmp_path: Path) -> None:
+    """Adapters are read once, and those used longest ago make room for others."""
+    model = build_tiny_model(tmp_path / "model")
+    requests = [LoRARequest(str(seed), build_adapter(model, tmp_path / str(seed), seed=seed)) for seed in range(3)]
+    size = LoRAAdapter.load("0", requests[0].path).num_bytes
+    prepared: list[int] = []
+    cache = AdapterCache(prepare=lambda: prepared.append(1), max_bytes=2 * size)
+    first, second = [await cache.get(request) for request in requests[:2]]
+
+    again = await cache.get(requests[0])
+    await cache.get(requests[2])
+
+    assert again is first
+    assert await cache.get(requests[0]) is first
+    assert await cache.get(requests[1]) is not second
