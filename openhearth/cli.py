@@ -83,7 +83,7 @@ def serve(
     settings = _settings(config, host=host, port=port, home=home)
     with owned_home(settings.home):
         catalog = _catalog(settings)
-        _pull(catalog, [settings.text_model])
+        _pull(catalog, _default_models(settings))
         catalog.list()  # an alias that leads nowhere stops the server here, not its first caller
         raise typer.Exit(_application().serve(settings))
 
@@ -103,7 +103,7 @@ def pull(
 ) -> None:
     """Fetch models, and convert them if need be, before they are served."""
     settings = _settings(config)
-    for entry in _pull(_catalog(settings), models or [settings.text_model]):
+    for entry in _pull(_catalog(settings), models or _default_models(settings)):
         typer.echo(f"{entry.id} is ready at {entry.path}")
 
 
@@ -163,8 +163,13 @@ def _settings(config: Path | None, **flags: Any) -> Settings:
     return settings
 
 
+def _default_models(settings: Settings) -> list[str]:
+    """What is pulled when no model is named, and before serving."""
+    return [settings.text_model]
+
+
 def _catalog(settings: Settings) -> Catalog:
-    return Catalog(settings.models, aliases=settings.aliases, configured=[settings.text_model])
+    return Catalog(settings.models, aliases=settings.aliases, configured=_default_models(settings))
 
 
 def _pull(catalog: Catalog, models: list[str]) -> list[ModelEntry]:

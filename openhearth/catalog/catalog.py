@@ -9,7 +9,6 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from openhearth.catalog.embedded import DEFAULT_MODELS
 from openhearth.catalog.entry import ModelEntry
 from openhearth.catalog.inventory import find_note, take_inventory
 from openhearth.catalog.progress import Progress
@@ -29,11 +28,6 @@ class Catalog:
         self._aliases = aliases
         self._configured = {text: _id_of(text) for text in configured}
         self._models: dict[str, ModelEntry] | None = None
-
-    @property
-    def defaults(self) -> tuple[str, ...]:
-        """What to pull before serving: the default models and those the settings name."""
-        return tuple(dict.fromkeys((*DEFAULT_MODELS, *self._configured)))
 
     def list(self) -> list[ModelEntry]:
         """Return the models, then the aliases; also those whose files are not here.

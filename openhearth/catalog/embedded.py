@@ -73,9 +73,6 @@ EMBEDDED_MODELS = {
     )
 }
 
-DEFAULT_MODELS = ("smollm2-135m-instruct",)
-"""What `pull` without a name fetches."""
-
 
 def _fetch(model: EmbeddedModel, part: Path, progress: Progress) -> Path:
     with (

@@ -172,6 +172,17 @@ class TestPulling:
         assert not entry.is_local
         assert "is gone" in str(entry.problem)
 
+    def test_a_broken_note_is_no_model(self, tmp_path: Path) -> None:
+        """A note that cannot be read is passed over, and the model can be pulled again."""
+        path = build_folder(tmp_path / "elsewhere" / "mine")
+        Catalog(tmp_path / "models", aliases={}).pull(str(path), SILENT)
+        (tmp_path / "models/.registered/mine.json").write_text("{", encoding="utf-8")
+        catalog = Catalog(tmp_path / "models", aliases={})
+
+        with pytest.raises(ModelNotFoundError):
+            catalog.resolve("mine")
+        assert catalog.pull(str(path), SILENT).is_ready
+
     def test_a_folder_with_pickled_weights_is_refused(self, tmp_path: Path) -> None:
         """Pickled weights are refused when they are pulled, and nothing is registered."""
         path = build_folder(tmp_path / "elsewhere" / "mine", weights="pytorch_model.bin")

@@ -94,6 +94,22 @@ def test_a_tensor_without_a_place_is_refused(tmp_path: Path) -> None:
         hf_name(gguf, "blk.0.ffn_gate_exps.weight")
 
 
+def test_a_way_to_store_numbers_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    """A tensor in a type that cannot be read is refused by its name and type."""
+    gguf = open_gguf(tmp_path, tensors={"output_norm.weight": np.ones(4, np.int8)})
+
+    with pytest.raises(ModelLoadError, match=r"stores output_norm\.weight as I8"):
+        hf_tensor(gguf, "output_norm.weight")
+
+
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
+    """A file with a vocabulary alone is refused by the tensor that is missing."""
+    file = write_gguf(tmp_path / "model.gguf", llama_fields(), {"other.weight": np.zeros((4, 32), np.float32)})
+
+    with pytest.raises(ModelLoadError, match=r"lacks the tensor token_embd\.weight"):
+        hf_config(GGUFFile(file))
+
+
 def test_weights_beyond_f16_keep_their_precision(tmp_path: Path) -> None:
     """A tensor with a value that f16 cannot hold stays f32."""
     gguf = open_gguf(tmp_path, tensors={"output_norm.weight": np.array([1e6, 1], np.float32)})

@@ -95,6 +95,7 @@ def test_a_model_that_is_not_served_natively_is_refused(hub: HubServer, catalog:
         ("org/missing", "there is no such model, or it is private"),
         ("org/gated", "wants the conditions to be accepted"),
         ("org/tiny@v9", "has no such revision"),
+        ("org/ti..ny", "Cannot have -- or .."),
     ],
 )
 def test_a_refusal_of_the_hub_says_what_to_do(
