@@ -21,7 +21,10 @@ def find_wheel(requirement: str) -> str:
     # fmt: on
     pip = subprocess.run(command, capture_output=True, text=True, check=False)
     if pip.returncode != 0:
-        raise ConfigurationError(f"The package {requirement} cannot be fetched: {_complaint(pip.stderr)}")
+        raise ConfigurationError(
+            f"The package {requirement} cannot be fetched; pip says: {_complaint(pip.stderr)} Check the network, and "
+            "the package index that `pip config list` shows."
+        )
     url: str = json.loads(pip.stdout)["install"][0]["download_info"]["url"]
     return url
 
@@ -29,4 +32,4 @@ def find_wheel(requirement: str) -> str:
 def _complaint(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["pip gave no reason."])[-1]
+    return (errors or lines or ["nothing"])[-1].removesuffix(".") + "."

@@ -22,5 +22,7 @@ def test_a_wheel_is_found_where_pip_looks(wheelhouse: Path, tmp_path: Path) -> N
 
 def test_a_missing_wheel_is_reported_in_the_words_of_pip(wheelhouse: Path) -> None:
     """What pip complains of is passed on as one sentence."""
-    with pytest.raises(ConfigurationError, match=r"tiny-model==1\.0 cannot be fetched: No matching distribution"):
+    with pytest.raises(
+        ConfigurationError, match=r"tiny-model==1\.0 cannot be fetched; pip says: No matching distribution"
+    ):
         find_wheel("tiny-model==1.0")
