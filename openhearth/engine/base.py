@@ -6,7 +6,7 @@ Nothing here knows of HTTP, of rows or of a particular implementation. Every eng
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 FinishReason = Literal["stop", "length"]
 
@@ -98,12 +98,31 @@ class EngineStats:
     prefix_cache_hits: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallFormat:
+    """How a model writes the call of a tool: `begin`, a JSON object with `name` and `arguments_key`, `end`.
+
+    With an empty `begin` a call is the whole of a message, and there can be only one. `are_tokens` says that `begin`
+    and `end` are tokens of their own in the vocabulary, which a grammar has to call by name.
+    """
+
+    begin: str = "<tool_call>"
+    end: str = "</tool_call>"
+    arguments_key: str = "arguments"
+    are_tokens: bool = False
+
+
 class TextEngine(Protocol):
     """Continues prompts with a causal language model."""
 
     @property
     def max_model_len(self) -> int:
         """The most tokens that a prompt and its completion may have together."""
+        ...
+
+    @property
+    def tool_call_format(self) -> ToolCallFormat:
+        """How the model writes the calls of tools."""
         ...
 
     async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
@@ -119,6 +138,18 @@ class TextEngine(Protocol):
         """Return the text of `token_ids`, special tokens included; bytes that are not UTF-8 become U+FFFD.
 
         Raises `BadRequestError`, with `prompt` as its parameter, for a token outside the vocabulary.
+        """
+        ...
+
+    async def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """Return the prompt that asks for the next message, by the model's own chat template.
+
+        `messages` have a `role`, `content` that is text, and for an assistant that called tools `tool_calls`, whose
+        `function` has a `name` and `arguments` as an object; `tools` are as the chat reference has them. Raises
+        `NotFoundError`, with `model` as its parameter, if the model has no template, and `BadRequestError`, with
+        `messages`, if the template refuses.
         """
         ...
 

@@ -17,7 +17,7 @@ NUM_EXAMPLES = 250
 @pytest.fixture(scope="session")
 def operations(server: RunningServer) -> list[Any]:
     """Read all operations in the document that the server publishes."""
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    schema: Any = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     return [result.ok() for result in schema.get_all_operations()]
 
 
@@ -31,12 +31,10 @@ def test_operations(operations: list[Any]) -> None:
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_any_request(operations: list[Any], mode: GenerationMode) -> None:
     """Whatever is sent, right or wrong, the server never fails, and every refusal has an error object."""
-    cases = st.one_of(operation.as_strategy(generation_mode=mode) for operation in operations)
+    cases = st.one_of(*(operation.as_strategy(generation_mode=mode) for operation in operations))
 
     @given(case=cases)
-    @settings(
-        max_examples=NUM_EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=NUM_EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def send(case: Any) -> None:
         if mode is GenerationMode.POSITIVE and isinstance(case.body, dict) and "model" in case.body:
             case.body["model"] = MODEL

@@ -5,12 +5,14 @@ returns the engine.
 """
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -319,6 +321,77 @@ class TestLogprobs:
         outputs = await collect(engine, PROMPT, params)
 
         assert [output.index for output in outputs if output.prompt_logprobs] == [0]
+
+
+class TestGrammar:
+    """Completions that have to follow a grammar."""
+
+    async def test_regular_expression(self, engine: TextEngine) -> None:
+        """A completion follows the grammar to its end, and then stops, however unlikely that was."""
+        params = replace(GREEDY, max_tokens=64, grammar="start: /[xyz]{5}-(true|false)/", ignore_eos=False)
+
+        outputs = await collect(engine, PROMPT, params)
+
+        assert re.fullmatch("[xyz]{5}-(true|false)", texts(outputs)[0])
+        assert outputs[-1].finish_reason == "stop"
+
+    async def test_json_schema(self, engine: TextEngine) -> None:
+        """Each candidate is a value of the schema, at any temperature."""
+        schema = {
+            "type": "object",
+            "properties": {"a": {"enum": [1, "two", None]}},
+            "required": ["a"],
+            "additionalProperties": False,
+            "x-guidance": {"whitespace_flexible": False},
+        }
+        grammar = f"start: %json {json.dumps(schema)}"
+        params = SamplingParams(n=4, max_tokens=64, temperature=2.0, seed=1, grammar=grammar)
+
+        outputs = await collect(engine, PROMPT, params)
+
+        assert all(json.loads(text)["a"] in (1, "two", None) for text in texts(outputs).values())
+        assert sum(output.finish_reason == "stop" for output in outputs) == 4
+
+    async def test_cut_by_length(self, engine: TextEngine) -> None:
+        """The limit of tokens holds within a grammar, too."""
+        outputs = await collect(engine, PROMPT, replace(GREEDY, max_tokens=3, grammar="start: /x{100}/"))
+
+        assert set(texts(outputs)[0]) == {"x"}
+        assert outputs[-1].finish_reason == "length"
+
+    async def test_bad_grammar(self, engine: TextEngine) -> None:
+        """What is no grammar is refused before the first output."""
+        with pytest.raises(BadRequestError):
+            await anext(engine.generate(await engine.encode(PROMPT), replace(GREEDY, grammar="start: missing")))
+
+
+class TestChat:
+    """Prompts made of messages."""
+
+    async def test_render_chat(self, engine: TextEngine) -> None:
+        """Messages become a prompt that holds them in their order and asks for an answer."""
+        messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Grüße!"}]
+
+        text = engine.decode(await engine.render_chat(messages))
+
+        assert 0 <= text.index("Be kind.") < text.index("Grüße!") < text.rindex("assistant")
+
+    async def test_tools_are_explained(self, engine: TextEngine) -> None:
+        """A model whose template knows nothing of tools is told about them, and what came of them."""
+        tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+        call = {"id": "c", "type": "function", "function": {"name": "look_up", "arguments": {"word": "hearth"}}}
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": "What is a hearth?"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "A fireplace."},
+        ]
+
+        text = engine.decode(await engine.render_chat(messages, tools=[tool]))
+
+        assert '"name": "look_up", "parameters"' in text
+        begin, end = engine.tool_call_format.begin, engine.tool_call_format.end
+        assert f'{begin}\n{{"name": "look_up", "arguments": {{"word": "hearth"}}}}\n{end}' in text
+        assert "A fireplace." in text
 
 
 class TestRefusals:

@@ -1,6 +1,7 @@
 """One continuation of a prompt: samples tokens, and releases text once nothing can change it any more."""
 
 import codecs
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,8 +10,10 @@ import numpy as np
 
 from openhearth.engine.base import FinishReason, GenerationOutput, SamplingParams, TokenLogprob
 from openhearth.engine.fake import model
+from openhearth.engine.fake.grammar import advance, allowed, start
 
 _SEED_MASK = 2**64 - 1
+_QUOTED = re.compile("«([^«»]*)»".encode())
 
 
 class _HeldToken(NamedTuple):
@@ -30,6 +33,8 @@ class Candidate:
         self._params = params
         self._shift = shift
         self._last_token_id = prompt[-1]
+        self._recital = _recital(prompt)
+        self._matcher = None if params.grammar is None else start(params.grammar)
         self._random = np.random.default_rng(None if params.seed is None else [params.seed & _SEED_MASK, index])
         self._counts: Counter[int] = Counter()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -42,11 +47,12 @@ class Candidate:
         if self._counts.total() >= self._params.max_tokens:
             self._finish("length")
             return 0
-        logits = model.logits(self._last_token_id, self._shift)
+        logits = model.logits(self._last_token_id, self._shift, expected=self._recital[:1])
         logprobs = model.log_softmax(logits)
         token_id = self._sample(logits)
         self._counts[token_id] += 1
         self._last_token_id = token_id
+        self._recital = self._recital[1:] if self._recital[:1] == (token_id,) else ()
         if token_id == model.END_OF_TEXT and not self._params.ignore_eos:
             self._finish("stop")
         else:
@@ -74,6 +80,8 @@ class Candidate:
             adjusted[token_id] += bias
         for token_id, count in self._counts.items():
             adjusted[token_id] -= self._params.presence_penalty + self._params.frequency_penalty * count
+        if self._matcher is not None:
+            adjusted[~allowed(self._matcher)] = -np.inf
         if self._params.temperature == 0:
             return int(adjusted.argmax())
         probabilities = np.exp(model.log_softmax(adjusted / self._params.temperature))
@@ -91,6 +99,8 @@ class Candidate:
             self._text = self._text[: min(found)]
             self._held = [held for held in self._held if held.start < len(self._text)]
             self.finish_reason = "stop"
+        elif self._matcher is not None and advance(self._matcher, token.token_id):
+            self._finish("stop")
         elif self._counts.total() >= self._params.max_tokens:
             self._finish("length")
 
@@ -103,3 +113,9 @@ class Candidate:
         longest = max(map(len, self._params.stop), default=1) - 1
         ends = range(min(longest, len(self._text)), 0, -1)
         return next((n for n in ends if any(stop.startswith(self._text[-n:]) for stop in self._params.stop)), 0)
+
+
+def _recital(prompt: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what the prompt asks to be recited, and the end of text after it; nothing if it does not ask."""
+    quoted = _QUOTED.findall(b"".join(map(model.token_bytes, prompt)))
+    return (*quoted[-1], model.END_OF_TEXT) if quoted else ()

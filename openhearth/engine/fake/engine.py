@@ -5,13 +5,16 @@ Knows slots, a queue, a prefix cache and cancellation, as honestly as an engine 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
-from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
+from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams, ToolCallFormat
 from openhearth.engine.fake import model
 from openhearth.engine.fake.candidate import Candidate
+from openhearth.engine.fake.grammar import start
+from openhearth.engine.text.chat_template import ChatTemplate
 from openhearth.errors import (
     ContextLengthExceededError,
     InvalidValueError,
@@ -20,6 +23,7 @@ from openhearth.errors import (
     UnsupportedParameterError,
 )
 
+CHAT_TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant: "
 _BLOCK_SIZE = 16
 
 
@@ -33,6 +37,7 @@ class FakeTextEngine:
         max_num_seqs: int = 64,
         max_waiting_requests: int = 256,
         step_seconds: float = 0.0,
+        chat_template: str = CHAT_TEMPLATE,
     ) -> None:
         self._max_model_len = max_model_len
         self._slots = asyncio.Semaphore(max_num_seqs)
@@ -41,11 +46,17 @@ class FakeTextEngine:
         self._counts: Counter[str] = Counter()
         self._cached_prefixes: set[int] = set()
         self._closed = False
+        self._chat_template = ChatTemplate({"default": chat_template}, special_tokens={})
 
     @property
     def max_model_len(self) -> int:
         """The most tokens that a prompt and its completion may have together."""
         return self._max_model_len
+
+    @property
+    def tool_call_format(self) -> ToolCallFormat:
+        """How tools are called."""
+        return self._chat_template.tool_call_format
 
     async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
         """Return the UTF-8 bytes of `text`; the empty text is the end of the document before it."""
@@ -57,6 +68,12 @@ class FakeTextEngine:
         """Return the text of `token_ids`; bytes that are not UTF-8 become U+FFFD."""
         _check_vocabulary(token_ids, param="prompt")
         return b"".join(map(model.token_bytes, token_ids)).decode(errors="replace")
+
+    async def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """Return the prompt that asks for the next message, one line for each message so far."""
+        return await self.encode(self._chat_template.render(messages, tools=tools))
 
     async def generate(
         self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
@@ -92,6 +109,8 @@ class FakeTextEngine:
     def _check(self, prompt: tuple[int, ...], params: SamplingParams) -> None:
         _check_vocabulary(prompt, param="prompt")
         _check_vocabulary(params.logit_bias, param="logit_bias")
+        if params.grammar is not None:
+            start(params.grammar)
         if len(prompt) + params.max_tokens > self._max_model_len:
             raise ContextLengthExceededError(f"Prompt and completion have more than {self._max_model_len} tokens.")
 

@@ -3,9 +3,11 @@
 Tokens 0 to 255 are bytes and 256 is the end of text. The model looks at the last token alone and likes its successor
 best: the next letter (after z comes a), the next digit (after 9 a full stop, then the end of text), é after an
 ampersand, A at the start of a document, and a after anything else. What lies further behind the successor is less
-likely, step by step. Leaves sampling to `candidate.py`.
+likely, step by step. A prompt with something in «angle quotes» is answered with what stands in the last of them.
+Leaves sampling to `candidate.py`.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -38,9 +40,13 @@ _RELATIVE_LOGITS = -np.arange(VOCABULARY_SIZE, dtype=np.float64) / 16
 _RELATIVE_LOGITS[0] = 3.0
 
 
-def logits(last_token_id: int, shift: int = 0) -> FloatArray:
-    """Return the logits, `[VOCABULARY_SIZE]`, of what follows a token; an adapter shifts what is liked best."""
-    return np.roll(_RELATIVE_LOGITS, _SUCCESSORS.get(last_token_id, ord("a")) + shift)
+def logits(last_token_id: int, shift: int = 0, *, expected: Sequence[int] = ()) -> FloatArray:
+    """Return the logits, `[VOCABULARY_SIZE]`, of what follows a token, or of what is `expected` instead.
+
+    An adapter shifts what is liked best.
+    """
+    successor = expected[0] if expected else _SUCCESSORS.get(last_token_id, ord("a"))
+    return np.roll(_RELATIVE_LOGITS, successor + shift)
 
 
 def log_softmax(values: FloatArray) -> FloatArray:

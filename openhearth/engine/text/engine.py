@@ -6,13 +6,16 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
+from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams, ToolCallFormat
 from openhearth.engine.text.adapter_cache import AdapterCache
+from openhearth.engine.text.chat_template import ChatTemplate
 from openhearth.engine.text.config import EngineConfig
 from openhearth.engine.text.core import EngineCore
 from openhearth.engine.text.grammar import Grammars
@@ -23,6 +26,7 @@ from openhearth.errors import (
     APIError,
     ContextLengthExceededError,
     InvalidValueError,
+    NotFoundError,
     RateLimitError,
     ServiceUnavailableError,
 )
@@ -55,6 +59,7 @@ class OpenVINOTextEngine:
         self._config = config
         self._vocab_size = runner.decoder.vocab_size
         self._tokenizer = Tokenizer(model, vocab_size=self._vocab_size)
+        self._chat_template = ChatTemplate.from_directory(model)
         self._max_model_len: int = min(
             runner.decoder.max_position_embeddings,
             runner.num_blocks * runner.block_size,
@@ -80,6 +85,12 @@ class OpenVINOTextEngine:
         """The most tokens that a prompt and its completion may have together."""
         return self._max_model_len
 
+    @property
+    def tool_call_format(self) -> ToolCallFormat:
+        """How the model writes the calls of tools."""
+        written = self._chat_template.tool_call_format if self._chat_template else ToolCallFormat()
+        return replace(written, are_tokens=self._tokenizer.fast.token_to_id(written.begin) is not None)
+
     async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
         """Return the token ids of a prompt."""
         return await self._tokenizer.encode(text, suffix=suffix)
@@ -88,6 +99,15 @@ class OpenVINOTextEngine:
         """Return the text of `token_ids`, special tokens included."""
         self._check_vocabulary(token_ids, "prompt")
         return self._tokenizer.vocabulary.decode(token_ids)
+
+    async def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """Return the prompt that asks for the next message."""
+        if self._chat_template is None:
+            raise NotFoundError("This model has no chat template; it continues texts but cannot chat.", param="model")
+        text = self._chat_template.render(messages, tools=tools)
+        return await self._tokenizer.encode(text, add_special_tokens=False)
 
     async def generate(
         self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
