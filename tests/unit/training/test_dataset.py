@@ -1,0 +1,150 @@
+"""Which tokens of a row a model is shown, and which it is trained on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from openhearth.training.dataset import IGNORED, Encoder, TrainingData
+from openhearth.training.rows import RowError
+from openhearth.training.spec import TrainingMethod
+from tests.tiny_model import CHAT_TEMPLATE, make_tiny_model
+
+USER = {"role": "user", "content": "2+2?"}
+ASSISTANT = {"role": "assistant", "content": "4"}
+
+
+class Reader:
+    """Reads one row with the tiny model's tokenizer."""
+
+    def __init__(self, folder: Path, *, max_length: int = 512, chat_template: str | None = CHAT_TEMPLATE) -> None:
+        self._file = folder / "rows.jsonl"
+        self.tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(folder / "model", chat_template=chat_template))
+        self._encoder = Encoder(self.tokenizer, max_length=max_length)
+
+    def data(self, row: Any, method: TrainingMethod = "supervised") -> TrainingData:
+        """Return the row as training data."""
+        self._file.write_text(json.dumps(row))
+        return self._encoder.read(self._file, method)
+
+    def shown(self, row: Any) -> str:
+        """Return all that the model sees of a row."""
+        return str(self.tokenizer.decode(self.data(row).examples[0]["input_ids"]))
+
+    def trained(self, row: Any) -> str:
+        """Return what the model is trained on, with gaps closed."""
+        labels = self.data(row).examples[0]["labels"]
+        return str(self.tokenizer.decode([label for label in labels if label != IGNORED]))
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    """Give a reader."""
+    return Reader(tmp_path)
+
+
+class TestChat:
+    """Conversations, written by the model's own template."""
+
+    def test_only_answers_are_trained(self, reader: Reader) -> None:
+        """The loss is on the assistant's words and on the end of its turn."""
+        row = {"messages": [{"role": "system", "content": "Be terse."}, USER, ASSISTANT]}
+
+        assert reader.shown(row) == "<|system|>Be terse.<|end|>\n<|user|>2+2?<|end|>\n<|assistant|>4<|end|>\n"
+        assert reader.trained(row) == "4<|end|>"
+
+    def test_weights(self, reader: Reader) -> None:
+        """An answer of weight 0 is shown and not trained; others are trained."""
+        row = {"messages": [USER, ASSISTANT | {"content": "no", "weight": 0}, USER, ASSISTANT | {"weight": 1}, USER]}
+
+        assert "no" in reader.shown(row)
+        assert reader.trained(row) == "4<|end|>"
+
+    def test_tool_calls(self, reader: Reader) -> None:
+        """Tool calls are trained, with their arguments as values."""
+        call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+        row = {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}
+
+        assert reader.trained(row) == '[add {"a": 2}]<|end|>'
+
+    def test_parts(self, reader: Reader) -> None:
+        """Content in parts is their text, one after the other."""
+        parts = [{"type": "text", "text": "2+"}, {"type": "text", "text": "2?"}]
+        row = {"messages": [USER | {"content": parts}, ASSISTANT]}
+
+        assert "<|user|>2+2?<|end|>" in reader.shown(row)
+
+    @pytest.mark.parametrize(
+        ("template", "complaint"),
+        [
+            (None, "Line 1: the model has no chat template"),
+            ("{% for message in messages %}{{ message.content }}{% endfor %}", "cannot write tool calls"),
+            ("{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}", "behind the prompt"),
+        ],
+    )
+    def test_templates_that_cannot(self, tmp_path: Path, template: str | None, complaint: str) -> None:
+        """A template that has no words for a row is an error that names the line."""
+        call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+        row = {"messages": [USER, {"role": "assistant", "content": "x", "tool_calls": [call]}]}
+
+        with pytest.raises(RowError, match=complaint):
+            Reader(tmp_path, chat_template=template).data(row)
+
+    def test_cut(self, tmp_path: Path) -> None:
+        """What is too long is cut at its end, and counted."""
+        data = Reader(tmp_path, max_length=20).data({"messages": [USER, ASSISTANT | {"content": "4" * 100}]})
+
+        assert (len(data.examples[0]["input_ids"]), len(data.examples[0]["labels"])) == (20, 20)
+        assert (data.num_cut, data.num_tokens) == (1, 20)
+
+
+class TestCompletion:
+    """Prompts and how they go on."""
+
+    def test_only_the_completion_is_trained(self, reader: Reader) -> None:
+        """The loss is on the completion and on the end of the text."""
+        row = {"prompt": "Paris ->", "completion": " France"}
+
+        assert reader.shown(row) == "Paris -> France<|end|>"
+        assert reader.trained(row) == " France<|end|>"
+
+    def test_empty_prompt(self, reader: Reader) -> None:
+        """Without a prompt, the completion follows the token that starts a text."""
+        row = {"prompt": "", "completion": "Once"}
+
+        assert reader.shown(row) == "<|end|>Once<|end|>"
+        assert reader.trained(row) == "Once<|end|>"
+
+
+class TestPreference:
+    """Two answers to one conversation."""
+
+    @pytest.mark.parametrize("names", [("preferred_output", "non_preferred_output"),
+                                       ("preferred_completion", "non_preferred_completion")])  # fmt: skip
+    def test_tokens(self, reader: Reader, names: tuple[str, str]) -> None:
+        """Prompt and answers are kept apart."""
+        row = {"input": {"messages": [USER]}, names[0]: [ASSISTANT], names[1]: [ASSISTANT | {"content": "5"}]}
+
+        example = reader.data(row, "dpo").examples[0]
+
+        assert {name: reader.tokenizer.decode(ids) for name, ids in example.items()} == {
+            "prompt_ids": "<|user|>2+2?<|end|>\n<|assistant|>",
+            "chosen_ids": "4<|end|>",
+            "rejected_ids": "5<|end|>",
+        }
+
+    def test_cut(self, tmp_path: Path) -> None:
+        """Each answer is cut so that it fits behind the prompt; some of it always does."""
+        row = {"input": {"messages": [USER | {"content": "2" * 100}]},
+               "preferred_output": [ASSISTANT], "non_preferred_output": [ASSISTANT]}  # fmt: skip
+
+        data = Reader(tmp_path, max_length=20).data(row, "dpo")
+
+        assert {name: len(ids) for name, ids in data.examples[0].items()} == {
+            "prompt_ids": 19,
+            "chosen_ids": 1,
+            "rejected_ids": 1,
+        }
+        assert data.num_cut == 1
