@@ -193,8 +193,10 @@ def _use_keys(settings: Settings, use: "Callable[[APIKeys], Awaitable[Result]]")
     return asyncio.run(run())
 
 
-def _table(*columns: str | Column) -> Table:
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")
+def _table(identifier: str, *columns: str | Column) -> Table:
+    # On a narrow terminal the other columns fold, so that an identifier can always be copied.
+    folding = [Column(column, overflow="fold") if isinstance(column, str) else column for column in columns]
+    return Table(Column(identifier, no_wrap=True), *folding, box=None, pad_edge=False, header_style="bold")
 
 
 def _stdout() -> Console:
@@ -203,12 +205,12 @@ def _stdout() -> Console:
 
 
 def _right(header: str) -> Column:
-    return Column(header, justify="right")
+    return Column(header, justify="right", overflow="fold")
 
 
 def _row(entry: ModelEntry) -> tuple[str, ...]:
     if entry.alias_of is not None:
-        return f"{entry.id} → {entry.alias_of}", entry.kind, "alias", "", "", ""
+        return entry.id, entry.kind, "alias", "", "", f"→ {entry.alias_of}"
     size = decimal(entry.size_bytes) if entry.size_bytes else ""
     context = f"{entry.context_length:,}" if entry.context_length else ""
     return entry.id, entry.kind, entry.source, size, context, _status(entry)

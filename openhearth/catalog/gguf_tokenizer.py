@@ -24,11 +24,17 @@ class _TokenType(IntEnum):
 _CONTRACTIONS_AND_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 _PUNCTUATION_AND_SPACE = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _SPLITS = {
-    "llama-bpe": rf"{_CONTRACTIONS_AND_WORDS}|\p{{N}}{{1,3}}|{_PUNCTUATION_AND_SPACE}",
-    "qwen2": rf"{_CONTRACTIONS_AND_WORDS}|\p{{N}}|{_PUNCTUATION_AND_SPACE}",
+    "llama-bpe": (rf"{_CONTRACTIONS_AND_WORDS}|\p{{N}}{{1,3}}|{_PUNCTUATION_AND_SPACE}",),
+    "qwen2": (rf"{_CONTRACTIONS_AND_WORDS}|\p{{N}}|{_PUNCTUATION_AND_SPACE}",),
+    # What llama.cpp does with a file whose converter did not know the model's own rule.
+    "default": (
+        r"[\p{P}\$\+<=>\^~\|]+",
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+        r"\p{N}+",
+        r"[0-9][0-9][0-9]",
+    ),
 }
-# Converters that did not know a pre-tokenizer wrote "default"; GPT-2's rule is what the others grew from.
-_PRE_TOKENIZERS = ("smollm", "gpt-2", "default", *_SPLITS)
+_PRE_TOKENIZERS = ("smollm", "gpt-2", *_SPLITS)
 _MODELS = ("gpt2", "llama")
 
 
@@ -89,8 +95,8 @@ def _pair(merge: str) -> tuple[str, str]:
 
 def _pre_tokenizer(rule: str) -> pre_tokenizers.PreTokenizer:
     if rule in _SPLITS:
-        split = pre_tokenizers.Split(Regex(_SPLITS[rule]), behavior="isolated")
-        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in _SPLITS[rule]]
+        return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if rule == "smollm":
         return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])

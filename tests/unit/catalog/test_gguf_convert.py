@@ -37,7 +37,7 @@ MODELS = {
     ),
     "llama, biased": ("llama", "Llama", {"attention_bias": True, "mlp_bias": True}, {}),
     "qwen2": ("qwen2", "Qwen2", {}, {}),
-    "qwen3": ("qwen3", "Qwen3", {"head_dim": 12}, {"attention__key_length": 12}),
+    "qwen3": ("qwen3", "Qwen3", {"head_dim": 12}, {"attention__key_length": 12, "attention__value_length": 12}),
     "smollm3": ("smollm3", "SmolLM3", {"num_hidden_layers": 4}, {"block_count": 4}),
 }
 SIZES: dict[str, Any] = {
