@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -165,6 +168,53 @@ class TextEngine(Protocol):
         ...
 
     def stats(self) -> EngineStats:
+        """Return a reading of the gauges and counters; cheap, and safe from any thread."""
+        ...
+
+    async def close(self) -> None:
+        """Stop computing and free the memory; running requests end with an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingStats:
+    """A reading of the engine's gauges and counters; requests are counted until their last vector is there."""
+
+    num_requests_running: int
+    num_requests_waiting: int
+    prompt_tokens: int
+
+
+class EmbeddingEngine(Protocol):
+    """Turns token ids into vectors of length 1."""
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens that one input may have."""
+        ...
+
+    @property
+    def can_shorten(self) -> bool:
+        """Whether the model's own files declare that a prefix of its vectors is a vector, too (Matryoshka)."""
+        ...
+
+    async def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, with the tokens the model wants around one (such as CLS and SEP).
+
+        Raises `RateLimitError` if the queue is full: what could not be computed need not be read either.
+        """
+        ...
+
+    async def embed(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return one vector for each input, `[len(inputs), dimensions]`, in their order.
+
+        Nothing more is computed for a caller that is cancelled. Raises `BadRequestError`, with `input` as its
+        parameter, for an input without tokens or with one outside the vocabulary, `ContextLengthExceededError` for
+        one that is too long, and `RateLimitError` if the queue is full.
+        """
+        ...
+
+    def stats(self) -> EmbeddingStats:
         """Return a reading of the gauges and counters; cheap, and safe from any thread."""
         ...
 

@@ -1,0 +1,1 @@
+"""The embedding engine: batches of texts in, one vector each out, over OpenVINO on the CPU."""
