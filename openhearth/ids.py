@@ -40,6 +40,36 @@ def upload_part_id() -> str:
     return f"part_{_base62(24)}"
 
 
+def fine_tuning_job_id() -> str:
+    """Return a new `ftjob-…` id."""
+    return f"ftjob-{_base62(24)}"
+
+
+def fine_tuning_event_id() -> str:
+    """Return a new `ftevent-…` id."""
+    return f"ftevent-{_base62(24)}"
+
+
+def checkpoint_id() -> str:
+    """Return a new `ftckpt_…` id."""
+    return f"ftckpt_{_base62(24)}"
+
+
+def checkpoint_permission_id() -> str:
+    """Return a new `cp_…` id."""
+    return f"cp_{_base62(24)}"
+
+
+def tuned_model_suffix() -> str:
+    """Return the last part of a new tuned model's name."""
+    return _base62(8)
+
+
+def job_id() -> str:
+    """Return a new `job_…` id."""
+    return f"job_{_base62(24)}"
+
+
 def api_key_id() -> str:
     """Return a new `key_…` id."""
     return f"key_{_base62(24)}"

@@ -23,6 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from openhearth.errors import InsufficientStorageError, ServiceUnavailableError
 from openhearth.store.api_keys import APIKeyRepository
 from openhearth.store.files import FileRepository
+from openhearth.store.fine_tuning import FineTuningRepository
+from openhearth.store.jobs import JobRepository
+from openhearth.store.tuned_models import TunedModelRepository
 from openhearth.store.uploads import UploadRepository
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,12 +44,22 @@ class Transaction:
 
     api_keys: APIKeyRepository
     files: FileRepository
+    fine_tuning: FineTuningRepository
+    jobs: JobRepository
+    tuned_models: TunedModelRepository
     uploads: UploadRepository
 
     @classmethod
     def over(cls, session: AsyncSession) -> "Transaction":
         """Return the repositories of this session."""
-        return cls(api_keys=APIKeyRepository(session), files=FileRepository(session), uploads=UploadRepository(session))
+        return cls(
+            api_keys=APIKeyRepository(session),
+            files=FileRepository(session),
+            fine_tuning=FineTuningRepository(session),
+            jobs=JobRepository(session),
+            tuned_models=TunedModelRepository(session),
+            uploads=UploadRepository(session),
+        )
 
 
 class Database:

@@ -1,0 +1,1 @@
+"""Where a program runs: one protocol; on this machine for now."""

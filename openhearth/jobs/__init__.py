@@ -1,0 +1,1 @@
+"""The worker: takes work from the queue, holds it, and keeps it alive through crashes."""
