@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from openhearth.errors import RangeNotSatisfiableError
 from openhearth.store.blobs.base import BlobReader
 
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[/\\]")
 _UNSAFE = re.compile(r'[^ -~]|["%/\\]')  # not printable ASCII, or with a meaning in the header or as a path
 
