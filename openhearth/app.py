@@ -78,6 +78,7 @@ def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> F
     files, uploads = _file_services(settings, database, blobs)
     host = ModelHost(catalog, load=load_engine, default=settings.text_model)
     metrics = Metrics(host)
+    generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
     api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
 
     @asynccontextmanager
@@ -107,7 +108,7 @@ def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> F
     )
     app.state.services = Services(
         api_keys=api_keys,
-        completions=Completions(host, Generation(metrics)),
+        completions=Completions(host, generation),
         files=files,
         host=host,
         metrics=metrics,
@@ -161,6 +162,10 @@ def _engine_config(settings: Settings) -> EngineConfig:
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_waiting_requests=settings.max_waiting_requests,
+        max_waiting_tokens=settings.max_waiting_tokens,
+        enable_prefix_caching=settings.enable_prefix_caching,
+        max_loras=settings.max_loras,
+        lora_cache_bytes=settings.lora_cache_bytes,
         num_threads=settings.num_threads,
     )
 

@@ -21,6 +21,7 @@ OpenHearthError
     │   └── ModelNotFoundError
     ├── RequestTooLargeError
     ├── RateLimitError              carries retry_after_seconds
+    ├── GenerationTimeoutError
     └── ServiceUnavailableError
         └── InsufficientStorageError
 """
@@ -161,6 +162,12 @@ class RateLimitError(APIError):
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class GenerationTimeoutError(APIError):
+    """A generation took longer than this server allows one request."""
+
+    code = "request_timeout"
 
 
 class ServiceUnavailableError(APIError):

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     max_num_seqs: int = Field(64, ge=1)
     max_num_batched_tokens: int = Field(512, ge=16)
     max_waiting_requests: int = Field(256, ge=0)
+    max_waiting_tokens: int = Field(1_000_000, ge=1)
+    request_timeout_seconds: float = Field(3600.0, gt=0)
+    enable_prefix_caching: bool = True
+    max_loras: int = Field(8, ge=1)
+    lora_cache_bytes: int = Field(512 * 2**20, ge=0)
     num_threads: int | None = Field(None, ge=1)
 
     @field_validator("allowed_hosts", "cors_allow_origins", mode="before")

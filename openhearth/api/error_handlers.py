@@ -15,6 +15,7 @@ from openhearth.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    GenerationTimeoutError,
     InsufficientStorageError,
     NotFoundError,
     PermissionDeniedError,
@@ -38,6 +39,7 @@ _STATUS_CODES: dict[type[APIError], int] = {
     RangeNotSatisfiableError: 416,
     RateLimitError: 429,
     ServiceUnavailableError: 503,
+    GenerationTimeoutError: 504,
     InsufficientStorageError: 507,
 }
 
@@ -91,7 +93,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 def _error_response(
     message: str, status_code: int, *, param: str | None = None, code: str | None = None
 ) -> ErrorResponse:
-    kinds = {429: "requests"} | dict.fromkeys((500, 503, 507), "server_error")
+    kinds = {429: "requests"} | dict.fromkeys((500, 503, 504, 507), "server_error")
     kind = kinds.get(status_code, "invalid_request_error")
     return ErrorResponse(error=Error(message=message, type=kind, param=param, code=code))
 
@@ -105,8 +107,8 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"www-authenticate": "Bearer"}
     if isinstance(error, RangeNotSatisfiableError):
         return {"content-range": f"bytes */{error.num_bytes}"}
-    if isinstance(error, InsufficientStorageError):
-        return {"x-should-retry": "false"}  # somebody has to make room first
+    if isinstance(error, GenerationTimeoutError | InsufficientStorageError):
+        return {"x-should-retry": "false"}  # it would end the same way until somebody changes something
     if isinstance(error, RateLimitError):
         seconds = error.retry_after_seconds
         return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}

@@ -14,10 +14,8 @@ from openhearth.schemas.completions import CompletionChoice, CreateCompletionReq
 from openhearth.schemas.shared import CompletionUsage
 from openhearth.services.candidates import Candidates, Tokens
 from openhearth.services.completion_choices import ChoiceWriter, Prompt
-from openhearth.services.generation import Generation, Tally, check_context_length
+from openhearth.services.generation import Generation, NumberedOutputs, Tally, check_context_length
 from openhearth.services.model_host import LoadedModel, ModelHost
-
-NumberedOutputs = AsyncGenerator[tuple[int, GenerationOutput]]
 
 
 class Completions:

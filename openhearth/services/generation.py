@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from openhearth.engine.base import GenerationOutput, SamplingParams
-from openhearth.errors import ContextLengthExceededError
+from openhearth.errors import ContextLengthExceededError, GenerationTimeoutError
 from openhearth.schemas.shared import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedModel
@@ -19,6 +19,7 @@ MAX_PROMPTS_AT_ONCE = 64
 """How many prompts of one request an engine gets at a time; the others wait here, without a place in its queue."""
 
 TokenIds = Sequence[int]
+NumberedOutputs = AsyncGenerator[tuple[int, GenerationOutput]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +46,45 @@ class Tally:
 
 
 class Generation:
-    """Feeds prompts to engines and takes the time."""
+    """Feeds prompts to engines, takes the time, and ends a request that takes too much of it."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, timeout_seconds: float) -> None:
         self._metrics = metrics
+        self._timeout_seconds = timeout_seconds
 
     async def run(
         self, model: LoadedModel, prompts: Sequence[TokenIds], params: SamplingParams, *, tally: Tally
-    ) -> AsyncGenerator[tuple[int, GenerationOutput]]:
+    ) -> NumberedOutputs:
         """Continue all prompts at once; yield each output with the number of its prompt, and count it in `tally`.
 
-        If one prompt fails, the others are given up; so are all of them when the iterator is closed.
+        If one prompt fails, the others are given up; so are all of them when the iterator is closed. Raises
+        `GenerationTimeoutError` when the time of the request is over, the time it waited for its turn included.
         """
         if len(prompts) == 1:
             merged = _numbered(0, self._timed(model, prompts[0], params))
         else:
             merged = _merge([self._timed(model, prompt, params) for prompt in prompts])
-        async with aclosing(merged):
-            async for number, output in merged:
+        async with aclosing(self._in_time(merged)) as outputs:
+            async for number, output in outputs:
                 tally.latest[number] = output
                 yield number, output
+
+    async def _in_time(self, outputs: NumberedOutputs) -> NumberedOutputs:
+        """Yield what comes before the time is over, then raise; the time the caller takes between two counts, too."""
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        async with aclosing(outputs):
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        numbered = await anext(outputs)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError as error:
+                    raise GenerationTimeoutError(
+                        f"This server gives a request {self._timeout_seconds:g} seconds, and they are over. Please ask "
+                        "for fewer tokens or send fewer prompts at once."
+                    ) from error
+                yield numbered
 
     async def _timed(
         self, model: LoadedModel, prompt: TokenIds, params: SamplingParams
@@ -93,17 +113,13 @@ def check_context_length(model: LoadedModel, prompts: Sequence[TokenIds], *, max
         )
 
 
-async def _numbered(
-    number: int, outputs: AsyncGenerator[GenerationOutput]
-) -> AsyncGenerator[tuple[int, GenerationOutput]]:
+async def _numbered(number: int, outputs: AsyncGenerator[GenerationOutput]) -> NumberedOutputs:
     async with aclosing(outputs):
         async for output in outputs:
             yield number, output
 
 
-async def _merge(
-    streams: Sequence[AsyncGenerator[GenerationOutput]],
-) -> AsyncGenerator[tuple[int, GenerationOutput]]:
+async def _merge(streams: Sequence[AsyncGenerator[GenerationOutput]]) -> NumberedOutputs:
     """Yield from all streams as they come; raise the first failure and give up the rest."""
     news: asyncio.Queue[tuple[int, GenerationOutput | Exception | None]] = asyncio.Queue()
     places = asyncio.Semaphore(MAX_PROMPTS_AT_ONCE)

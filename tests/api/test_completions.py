@@ -3,11 +3,12 @@
 import math
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
+from openai import APIError, AsyncOpenAI, BadRequestError, InternalServerError, NotFoundError, OpenAI
 from openai.types import Completion
 
 from openhearth.engine.fake.engine import FakeTextEngine
@@ -585,3 +586,36 @@ class TestEndings:
 
         assert caught.value.type == "server_error"
         assert "The engine was closed." in caught.value.message
+
+
+class TestTimeLimit:
+    """Requests that take longer than the server allows."""
+
+    def test_status(self, tmp_path: Path) -> None:
+        """They end with 504, which the official client does not try again, and later requests are answered."""
+        engine = FakeTextEngine(step_seconds=0.01)
+        settings = make_settings(tmp_path, request_timeout_seconds=0.2)
+        with run_server(settings, engine) as server, server.client(max_retries=2) as client:
+            with pytest.raises(InternalServerError) as caught:
+                create(client, max_tokens=2000)
+            after = create(client, max_tokens=1)
+
+        assert (caught.value.status_code, caught.value.code, caught.value.type) == (
+            504,
+            "request_timeout",
+            "server_error",
+        )
+        assert engine.stats().prompt_tokens == 6
+        assert after.choices[0].text == "d"
+
+    def test_in_a_stream(self, tmp_path: Path) -> None:
+        """A stream brings what was said in time, then the error."""
+        settings = make_settings(tmp_path, request_timeout_seconds=0.2)
+        with run_server(settings, FakeTextEngine(step_seconds=0.01)) as server, server.client() as client:
+            events = client.completions.create(model=MODEL, prompt="abc", max_tokens=2000, stream=True)
+            first = next(iter(events))
+            with pytest.raises(APIError) as caught:
+                list(events)
+
+        assert first.choices[0].text == "d"
+        assert caught.value.code == "request_timeout"

@@ -33,7 +33,8 @@ def test_every_default_is_told() -> None:
     described = sections(SETTINGS, "###")
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, str | int | float | Path):
-            assert f"Default: `{field.default}`" in " ".join(described[name].split()), name
+            default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+            assert f"Default: `{default}`" in " ".join(described[name].split()), name
         else:
             assert "Default: " in described[name], name
 
