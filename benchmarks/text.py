@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import default_model_gguf, peer_python
-from openhearth.settings import DEFAULT_TEXT_MODEL, Settings
+from openhearth.settings import DEFAULT_TEXT_MODEL, load_settings
 
 ENGINES = Path(__file__).parent / "text_engines"
 PEERS = {
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     num_rounds = parser.parse_args().rounds
     gguf = default_model_gguf()
-    programs = {"openhearth": (Path(sys.executable), "openhearth_engine.py", Settings().models / DEFAULT_TEXT_MODEL)}
+    programs = {"openhearth": (Path(sys.executable), "openhearth_engine.py", load_settings().models / DEFAULT_TEXT_MODEL)}
     for name, (program, packages) in PEERS.items():
         programs[name] = (peer_python(name, packages), program, gguf)
     rounds = []

@@ -18,9 +18,9 @@ import torch
 from openai import OpenAI, RateLimitError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from openhearth.settings import DEFAULT_TEXT_MODEL, Settings
+from openhearth.settings import DEFAULT_TEXT_MODEL, load_settings
 
-MODEL = Settings().models / DEFAULT_TEXT_MODEL
+MODEL = load_settings().models / DEFAULT_TEXT_MODEL
 PROMPTS = [
     "Once upon a time",
     "The capital of France is",
