@@ -21,17 +21,19 @@ from openhearth.api.middleware import BodyLimit, HostCheck, RequestContext
 from openhearth.api.routes import FILE_PATHS, ROUTERS
 from openhearth.api.server import Server, bind
 from openhearth.catalog.catalog import Catalog
-from openhearth.engine.registry import load_text_engine
+from openhearth.engine.embedding.config import EmbeddingConfig
+from openhearth.engine.registry import load_embedding_engine, load_text_engine
 from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import APIError, ConfigurationError
 from openhearth.services.api_keys import APIKeys
 from openhearth.services.completions import Completions
+from openhearth.services.embeddings import Embeddings
 from openhearth.services.file_intake import FileIntake
 from openhearth.services.files import Files
 from openhearth.services.generation import Generation
 from openhearth.services.housekeeping import Housekeeping
 from openhearth.services.metrics import Metrics
-from openhearth.services.model_host import LoadEngine, ModelHost
+from openhearth.services.model_host import Loaders, ModelHost
 from openhearth.services.models import Models
 from openhearth.services.storage_quota import StorageQuota
 from openhearth.services.uploads import Uploads
@@ -44,15 +46,14 @@ from openhearth.tasks.housekeeping import keep_house
 _EXPOSED_HEADERS = ("openai-model", "openai-processing-ms", "openai-version", "x-request-id", "retry-after-ms")
 
 
-def serve(settings: Settings, *, load_engine: LoadEngine | None = None) -> int:
+def serve(settings: Settings, *, loaders: Loaders | None = None) -> int:
     """Serve the API until a signal ends it, and return the exit code.
 
     Raises `ConfigurationError` or `ModelLoadError` with what the operator has to change.
     """
     asyncio.run(_check_keys(settings))
-    catalog = Catalog(settings.models, aliases=settings.aliases, configured=[settings.text_model])
-    load = load_engine or partial(load_text_engine, config=_engine_config(settings))
-    app = build(settings, catalog=catalog, load_engine=load)
+    catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
+    app = build(settings, catalog=catalog, loaders=loaders or _loaders(settings))
     sockets = bind(settings.host, settings.port)
     services: Services = app.state.services
 
@@ -61,6 +62,7 @@ def serve(settings: Settings, *, load_engine: LoadEngine | None = None) -> int:
         banner = _banner(
             settings,
             port=sockets[0].getsockname()[1],
+            text_model=catalog.resolve(settings.text_model).id,
             models=[model.id for model in services.models.list().data],
             needs_key=await services.api_keys.are_required(),
         )
@@ -71,12 +73,12 @@ def serve(settings: Settings, *, load_engine: LoadEngine | None = None) -> int:
     return 0
 
 
-def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> FastAPI:
-    """Return the application. It opens the home's database and loads the default model when it is started."""
+def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
+    """Return the application. It opens the home's database and loads the default models when it is started."""
     database = _database(settings)
     blobs = FilesystemBlobStore(settings.home / "blobs")
     files, uploads = _file_services(settings, database, blobs)
-    host = ModelHost(catalog, load=load_engine, default=settings.text_model)
+    host = ModelHost(catalog, loaders=loaders, defaults=settings.default_models)
     metrics = Metrics(host)
     generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
     api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
@@ -109,6 +111,7 @@ def build(settings: Settings, *, catalog: Catalog, load_engine: LoadEngine) -> F
     app.state.services = Services(
         api_keys=api_keys,
         completions=Completions(host, generation),
+        embeddings=Embeddings(host, matryoshka_models=settings.matryoshka_models),
         files=files,
         host=host,
         metrics=metrics,
@@ -153,6 +156,22 @@ def _file_services(settings: Settings, database: Database, blobs: BlobStore) -> 
     )
 
 
+def _loaders(settings: Settings) -> Loaders:
+    return Loaders(
+        text=partial(load_text_engine, config=_engine_config(settings)),
+        embedding=partial(load_embedding_engine, config=_embedding_config(settings)),
+    )
+
+
+def _embedding_config(settings: Settings) -> EmbeddingConfig:
+    return EmbeddingConfig(
+        dtype=settings.embedding_dtype,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_concurrent_requests=settings.max_concurrent_requests,
+        num_threads=settings.num_threads,
+    )
+
+
 def _engine_config(settings: Settings) -> EngineConfig:
     return EngineConfig(
         dtype=settings.dtype,
@@ -170,11 +189,11 @@ def _engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def _banner(settings: Settings, *, port: int, models: list[str], needs_key: bool) -> str:
+def _banner(settings: Settings, *, port: int, text_model: str, models: list[str], needs_key: bool) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base_url = f"http://{host}:{port}/v1"
     key = "YOUR_KEY" if needs_key else "any"
-    body = f'{{"model": "{models[0]}", "prompt": "Once upon a time", "max_tokens": 32}}'
+    body = f'{{"model": "{text_model}", "prompt": "Once upon a time", "max_tokens": 32}}'
     return "\n".join(
         (
             f"openhearth {__version__} is listening on http://{host}:{port}",

@@ -83,7 +83,7 @@ def serve(
     settings = _settings(config, host=host, port=port, home=home)
     with owned_home(settings.home):
         catalog = _catalog(settings)
-        _pull(catalog, _default_models(settings))
+        _pull(catalog, settings.default_models)
         catalog.list()  # an alias that leads nowhere stops the server here, not its first caller
         raise typer.Exit(_application().serve(settings))
 
@@ -103,7 +103,7 @@ def pull(
 ) -> None:
     """Fetch models, and convert them if need be, before they are served."""
     settings = _settings(config)
-    for entry in _pull(_catalog(settings), models or _default_models(settings)):
+    for entry in _pull(_catalog(settings), models or settings.default_models):
         typer.echo(f"{entry.id} is ready at {entry.path}")
 
 
@@ -163,13 +163,8 @@ def _settings(config: Path | None, **flags: Any) -> Settings:
     return settings
 
 
-def _default_models(settings: Settings) -> list[str]:
-    """What is pulled when no model is named, and before serving."""
-    return [settings.text_model]
-
-
 def _catalog(settings: Settings) -> Catalog:
-    return Catalog(settings.models, aliases=settings.aliases, configured=_default_models(settings))
+    return Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
 
 
 def _pull(catalog: Catalog, models: list[str]) -> list[ModelEntry]:

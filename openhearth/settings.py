@@ -15,8 +15,19 @@ from pydantic_settings import (
 from openhearth.errors import ConfigurationError
 
 DEFAULT_TEXT_MODEL = "smollm2-135m-instruct"
+DEFAULT_EMBEDDING_MODEL = "all-minilm-l6-v2"
 DEFAULT_ALIASES = ("gpt-3.5-turbo-instruct", "gpt-3.5-turbo", "gpt-4o-mini", "babbage-002", "davinci-002")
 """Names in the reference's own examples; unless the settings say otherwise, all of them mean the text model."""
+
+DEFAULT_EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
+"""The same for the embedding model."""
+
+
+def _default_aliases(earlier: dict[str, Any]) -> dict[str, str]:
+    text_model = earlier.get("text_model", DEFAULT_TEXT_MODEL)
+    embedding_model = earlier.get("embedding_model", DEFAULT_EMBEDDING_MODEL)
+    embedding_aliases = DEFAULT_EMBEDDING_ALIASES if embedding_model else ()
+    return dict.fromkeys(DEFAULT_ALIASES, text_model) | dict.fromkeys(embedding_aliases, embedding_model)
 
 
 class Settings(BaseSettings):
@@ -39,9 +50,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = "auto"
 
     text_model: str = DEFAULT_TEXT_MODEL
-    aliases: dict[str, str] = Field(
-        default_factory=lambda earlier: dict.fromkeys(DEFAULT_ALIASES, earlier.get("text_model", DEFAULT_TEXT_MODEL))
-    )
+    embedding_model: str = DEFAULT_EMBEDDING_MODEL
+    aliases: dict[str, str] = Field(default_factory=_default_aliases)
+    matryoshka_models: Annotated[list[str], NoDecode] = ["text-embedding-3-small", "text-embedding-3-large"]
 
     dtype: Literal["int8", "f16", "f32"] = "int8"
     kv_cache_dtype: Literal["u8", "f16", "f32"] | None = None
@@ -57,7 +68,16 @@ class Settings(BaseSettings):
     lora_cache_bytes: int = Field(512 * 2**20, ge=0)
     num_threads: int | None = Field(None, ge=1)
 
-    @field_validator("allowed_hosts", "cors_allow_origins", mode="before")
+    embedding_dtype: Literal["bf16", "f32"] = "bf16"
+    max_batch_tokens: int = Field(1024, ge=16)
+    max_concurrent_requests: int = Field(512, ge=1)
+
+    @property
+    def default_models(self) -> list[str]:
+        """The models that are in memory from the start."""
+        return [model for model in (self.text_model, self.embedding_model) if model]
+
+    @field_validator("allowed_hosts", "cors_allow_origins", "matryoshka_models", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

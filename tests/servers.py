@@ -1,5 +1,6 @@
 """Servers for tests: the real application over the engine without weights, on a real socket."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from openai import AsyncOpenAI, OpenAI
 from openhearth.api.server import Server, bind
 from openhearth.app import build
 from openhearth.catalog.catalog import Catalog
+from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
+from openhearth.services.model_host import Loaders
 from openhearth.settings import Settings
 
 MODEL = "fake-model"
+EMBEDDING_MODEL = "fake-embedding-model"
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class RunningServer:
 
     port: int
     engine: FakeTextEngine
+    embedding_engine: FakeEmbeddingEngine
     settings: Settings
 
     @property
@@ -44,22 +49,29 @@ class RunningServer:
 
 
 def make_settings(root: Path, **settings: Any) -> Settings:
-    """Return settings for a home and a models folder under `root`, with one model that the catalog takes for real."""
-    model = root / "models" / MODEL
-    model.mkdir(parents=True, exist_ok=True)
-    (model / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 2048}')
-    (model / "model.safetensors").touch()
+    """Return settings for a home and a models folder under `root`, with models that the catalog takes for real."""
+    for name, architecture, length in ((MODEL, "LlamaForCausalLM", 2048), (EMBEDDING_MODEL, "BertModel", 512)):
+        model = root / "models" / name
+        model.mkdir(parents=True, exist_ok=True)
+        config = {"architectures": [architecture], "max_position_embeddings": length}
+        (model / "config.json").write_text(json.dumps(config))
+        (model / "model.safetensors").touch()
     home = root / "home"
     home.mkdir(exist_ok=True)
-    defaults: dict[str, Any] = {"home": home, "models": root / "models", "text_model": MODEL, "port": 0}
+    defaults: dict[str, Any] = {"home": home, "models": root / "models", "port": 0}
+    defaults |= {"text_model": MODEL, "embedding_model": EMBEDDING_MODEL}
     return Settings(**(defaults | settings))
 
 
 @contextmanager
-def run_server(settings: Settings, engine: FakeTextEngine) -> Iterator[RunningServer]:
+def run_server(
+    settings: Settings, engine: FakeTextEngine, *, embedding_engine: FakeEmbeddingEngine | None = None
+) -> Iterator[RunningServer]:
     """Run the application in a thread for as long as the context lasts."""
-    catalog = Catalog(settings.models, aliases=settings.aliases, configured=[settings.text_model])
-    app = build(settings, catalog=catalog, load_engine=lambda _path: engine)
+    catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
+    embedding = embedding_engine or FakeEmbeddingEngine()
+    loaders = Loaders(text=lambda _path: engine, embedding=lambda _path: embedding)
+    app = build(settings, catalog=catalog, loaders=loaders)
     sockets: list[socket.socket] = bind(settings.host, settings.port)
     port = sockets[0].getsockname()[1]
     ready = threading.Event()
@@ -73,7 +85,7 @@ def run_server(settings: Settings, engine: FakeTextEngine) -> Iterator[RunningSe
     thread.start()
     try:
         assert ready.wait(timeout=60)
-        yield RunningServer(port, engine, settings)
+        yield RunningServer(port, engine, embedding, settings)
     finally:
         server.should_exit = True
         thread.join()

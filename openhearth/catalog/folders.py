@@ -26,9 +26,13 @@ EMBEDDING_ARCHITECTURES = (
     "MPNetModel",
     "MPNetForMaskedLM",
     "DistilBertModel",
-    "ModernBertModel",
+    "DistilBertForMaskedLM",
+    *(name.replace("ForCausalLM", "Model") for name in TEXT_ARCHITECTURES),
 )
-"""Encoders that turn text into vectors."""
+"""What turns text into vectors, besides the text architectures that have a `modules.json`."""
+
+_COUNTING_FROM_PADDING = ("Roberta", "XLMRoberta", "MPNet")
+"""Families whose first position is the id of the padding token, plus one."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 
@@ -61,7 +65,7 @@ def read_folder(path: Path) -> Folder:
     return Folder(
         path=path,
         kind=kind,
-        context_length=_context_length(path, config),
+        context_length=_context_length(config),
         size_bytes=sum(file.stat().st_size for file in path.rglob("*.safetensors")),
         created=int(_index(path).stat().st_mtime),
         problem=problem,
@@ -99,7 +103,7 @@ def _weights_problem(path: Path) -> str | None:
 
 
 def _architecture_problem(kind: ModelKind, config: dict[str, Any]) -> str | None:
-    known = {"text": TEXT_ARCHITECTURES, "embedding": EMBEDDING_ARCHITECTURES}.get(kind)
+    known = {"text": TEXT_ARCHITECTURES, "embedding": EMBEDDING_ARCHITECTURES + TEXT_ARCHITECTURES}.get(kind)
     architecture = _architecture(config)
     if known is None or architecture in known:
         return None
@@ -110,9 +114,8 @@ def _architecture_problem(kind: ModelKind, config: dict[str, Any]) -> str | None
     return f"its architecture {architecture} is not supported; supported are {', '.join(known)}."
 
 
-def _context_length(path: Path, config: dict[str, Any]) -> int | None:
-    transformer = path / "sentence_bert_config.json"
-    if transformer.is_file():
-        length: int | None = json.loads(transformer.read_bytes()).get("max_seq_length")
-        return length
-    return config.get("max_position_embeddings")
+def _context_length(config: dict[str, Any]) -> int | None:
+    positions: int | None = config.get("max_position_embeddings")
+    if positions and _architecture(config).startswith(_COUNTING_FROM_PADDING):
+        return positions - int(config.get("pad_token_id", 1)) - 1
+    return positions

@@ -185,17 +185,26 @@ class EmbeddingStats:
     prompt_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSpec:
+    """What an embedding model is: the size of its vectors, the most tokens of one input, and its vocabulary.
+
+    `is_matryoshka` says whether the model's own files declare that a prefix of its vectors is a vector, too
+    (https://arxiv.org/abs/2205.13147).
+    """
+
+    dimensions: int
+    max_model_len: int
+    vocab_size: int
+    is_matryoshka: bool = False
+
+
 class EmbeddingEngine(Protocol):
     """Turns token ids into vectors of length 1."""
 
     @property
-    def max_model_len(self) -> int:
-        """The most tokens that one input may have."""
-        ...
-
-    @property
-    def can_shorten(self) -> bool:
-        """Whether the model's own files declare that a prefix of its vectors is a vector, too (Matryoshka)."""
+    def spec(self) -> EmbeddingSpec:
+        """What the model is."""
         ...
 
     async def encode(self, texts: Sequence[str]) -> list[list[int]]:

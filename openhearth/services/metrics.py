@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from openhearth.engine.base import EngineStats
+from openhearth.engine.base import EmbeddingStats, EngineStats
 from openhearth.services.model_host import ModelHost
 
 _LABELS = ("model_name",)
@@ -78,14 +78,19 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return one family for each gauge and counter, with a sample for each model."""
-        readings = [(model.id, _values(model.engine.stats())) for model in self._host.loaded]
+        text = [(model.id, _values(model.engine.stats())) for model in self._host.loaded]
+        embedding = [
+            (model.id, _embedding_values(model.engine.stats())) for model in self._host.loaded_embedding_models
+        ]
         families: list[GaugeMetricFamily | CounterMetricFamily] = [
             *(GaugeMetricFamily(f"openhearth:{name}", text, labels=_LABELS) for name, text in _GAUGES.items()),
             *(CounterMetricFamily(f"openhearth:{name}", text, labels=_LABELS) for name, text in _COUNTERS.items()),
         ]
         for family in families:
-            for model_id, values in readings:
-                family.add_metric([model_id], values[family.name.removeprefix("openhearth:")])
+            name = family.name.removeprefix("openhearth:")
+            for model_id, values in text + embedding:
+                if name in values:
+                    family.add_metric([model_id], values[name])
             yield family
 
 
@@ -99,4 +104,12 @@ def _values(stats: EngineStats) -> dict[str, float]:
         "num_preemptions": stats.num_preemptions,
         "prefix_cache_queries": stats.prefix_cache_queries,
         "prefix_cache_hits": stats.prefix_cache_hits,
+    }
+
+
+def _embedding_values(stats: EmbeddingStats) -> dict[str, float]:
+    return {
+        "num_requests_running": stats.num_requests_running,
+        "num_requests_waiting": stats.num_requests_waiting,
+        "prompt_tokens": stats.prompt_tokens,
     }

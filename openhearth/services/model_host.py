@@ -6,20 +6,28 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
-from openhearth.catalog.entry import ModelEntry
-from openhearth.engine.base import TextEngine
+from openhearth.catalog.entry import ModelEntry, ModelKind
+from openhearth.engine.base import EmbeddingEngine, TextEngine
 from openhearth.errors import ModelLoadError, ModelNotFoundError, ServiceUnavailableError
 
-LoadEngine = Callable[[Path], TextEngine]
-"""Loads the model in a directory; may take seconds, and raises `ModelLoadError`."""
+E = TypeVar("E", bound=TextEngine | EmbeddingEngine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaders:
+    """How to load a model of each kind from its directory; may take seconds, and raises `ModelLoadError`."""
+
+    text: Callable[[Path], TextEngine]
+    embedding: Callable[[Path], EmbeddingEngine]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory, under its own name."""
+    """A text model in memory, under its own name."""
 
     id: str
     engine: TextEngine
@@ -30,67 +38,115 @@ class LoadedModel:
         return f"fp_{hashlib.sha256(f'{self.id} {__version__}'.encode()).hexdigest()[:10]}"
 
 
-class ModelHost:
-    """Loads a model when it is first asked for, in a thread, once; the `default` one already at the start."""
+@dataclass(frozen=True, slots=True)
+class LoadedEmbeddingModel:
+    """An embedding model in memory, under its own name."""
 
-    def __init__(self, catalog: Catalog, *, load: LoadEngine, default: str) -> None:
+    id: str
+    engine: EmbeddingEngine
+
+
+class ModelHost:
+    """Loads a model when it is first asked for, in a thread, once; the `defaults` already at the start."""
+
+    def __init__(self, catalog: Catalog, *, loaders: Loaders, defaults: Sequence[str]) -> None:
         self._catalog = catalog
-        self._load = load
-        self._default = default
-        self._loaded: dict[str, LoadedModel] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._starting: asyncio.Task[LoadedModel] | None = None
+        self._defaults = defaults
+        self._text = _Shelf(loaders.text)
+        self._embedding = _Shelf(loaders.embedding)
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def loaded(self) -> Sequence[LoadedModel]:
-        """The models that are in memory."""
-        return tuple(self._loaded.values())
+        """The text models that are in memory."""
+        return [LoadedModel(model_id, engine) for model_id, engine in self._text.engines.items()]
+
+    @property
+    def loaded_embedding_models(self) -> Sequence[LoadedEmbeddingModel]:
+        """The embedding models that are in memory."""
+        return [LoadedEmbeddingModel(model_id, engine) for model_id, engine in self._embedding.engines.items()]
 
     @property
     def is_ready(self) -> bool:
-        """Whether the default model is in memory."""
-        return self._starting is not None and self._starting.done() and bool(self._loaded)
+        """Whether the default models are in memory."""
+        starting = self._starting
+        return starting is not None and starting.done() and not starting.cancelled() and starting.exception() is None
 
     def start(self) -> None:
-        """Begin to load the default model."""
-        self._starting = asyncio.create_task(self._load_default())
+        """Begin to load the default models."""
+        self._starting = asyncio.create_task(self._load_defaults())
 
     async def ready(self) -> None:
-        """Wait until the default model is in memory. Raises `ModelLoadError` if it cannot be loaded."""
+        """Wait until the default models are in memory. Raises `ModelLoadError` if one cannot be loaded."""
         assert self._starting is not None
         await asyncio.shield(self._starting)
 
     async def get(self, name: str) -> LoadedModel:
-        """Return the model or alias of this name, loading it if it is not in memory.
+        """Return the text model or alias of this name, loading it if it is not in memory.
 
         Raises `ModelNotFoundError` for a name that no text model has, and `ServiceUnavailableError` if it cannot be
         loaded.
         """
-        entry = self._catalog.resolve(name)
-        if entry.kind != "text" or not entry.is_ready:
-            raise ModelNotFoundError(name)
-        try:
-            return await self._get(entry)
-        except ModelLoadError as error:
-            raise ServiceUnavailableError(f"The model `{name}` cannot be loaded: {error}") from error
+        entry = self._find(name, "text")
+        return LoadedModel(_id(entry), await _loaded(self._text, entry))
+
+    async def get_embedding_model(self, name: str) -> LoadedEmbeddingModel:
+        """Return the embedding model or alias of this name; raises what `get` does."""
+        entry = self._find(name, "embedding")
+        return LoadedEmbeddingModel(_id(entry), await _loaded(self._embedding, entry))
 
     async def close(self) -> None:
         """Unload all models."""
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
-        for model in self._loaded.values():
-            await model.engine.close()
-        self._loaded.clear()
+        await self._text.clear()
+        await self._embedding.clear()
 
-    async def _load_default(self) -> LoadedModel:
-        return await self._get(self._catalog.resolve(self._default))
+    def _find(self, name: str, kind: ModelKind) -> ModelEntry:
+        entry = self._catalog.resolve(name)
+        if entry.kind != kind or not entry.is_ready:
+            raise ModelNotFoundError(name)
+        return entry
 
-    async def _get(self, entry: ModelEntry) -> LoadedModel:
-        model_id = entry.alias_of or entry.id
+    async def _load_defaults(self) -> None:
+        for entry in map(self._catalog.resolve, self._defaults):
+            if entry.kind == "embedding":
+                await self._embedding.get(entry)
+            else:
+                await self._text.get(entry)
+
+
+class _Shelf(Generic[E]):
+    """The engines of one kind, by the ids of their models."""
+
+    def __init__(self, load: Callable[[Path], E]) -> None:
+        self.engines: dict[str, E] = {}
+        self._load = load
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def get(self, entry: ModelEntry) -> E:
+        """Return the engine of a model, loading it first if it is not there. Raises `ModelLoadError`."""
+        model_id = _id(entry)
         async with self._locks[model_id]:
-            if model_id not in self._loaded:
+            if model_id not in self.engines:
                 if entry.path is None:
                     raise ModelLoadError(f"{model_id} is not on this machine; `openhearth pull {model_id}` fetches it.")
-                engine = await asyncio.to_thread(self._load, entry.path)
-                self._loaded[model_id] = LoadedModel(model_id, engine)
-            return self._loaded[model_id]
+                self.engines[model_id] = await asyncio.to_thread(self._load, entry.path)
+            return self.engines[model_id]
+
+    async def clear(self) -> None:
+        """Close all engines."""
+        for engine in self.engines.values():
+            await engine.close()
+        self.engines.clear()
+
+
+async def _loaded(shelf: _Shelf[E], entry: ModelEntry) -> E:
+    try:
+        return await shelf.get(entry)
+    except ModelLoadError as error:
+        raise ServiceUnavailableError(f"The model `{entry.id}` cannot be loaded: {error}") from error
+
+
+def _id(entry: ModelEntry) -> str:
+    return entry.alias_of or entry.id

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from openhearth.app import serve
 from openhearth.engine.base import TextEngine
+from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.errors import ConfigurationError, ModelLoadError
 from openhearth.logs import configure_logging
+from openhearth.services.model_host import Loaders
 from openhearth.settings import load_settings
 
 
@@ -25,7 +27,7 @@ def load(_path: Path) -> TextEngine:
 if __name__ == "__main__":
     configure_logging("warning", "json")
     try:
-        sys.exit(serve(load_settings(), load_engine=load))
+        sys.exit(serve(load_settings(), loaders=Loaders(text=load, embedding=lambda _path: FakeEmbeddingEngine())))
     except (ConfigurationError, ModelLoadError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

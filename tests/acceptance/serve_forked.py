@@ -8,9 +8,13 @@ import os
 import sys
 
 from openhearth.app import serve
+from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.logs import configure_logging
+from openhearth.services.model_host import Loaders
 from openhearth.settings import load_settings
+
+LOADERS = Loaders(text=lambda _path: FakeTextEngine(), embedding=lambda _path: FakeEmbeddingEngine())
 
 if __name__ == "__main__":
     configure_logging("warning", "json")
@@ -18,5 +22,5 @@ if __name__ == "__main__":
         child = os.fork()
         if child == 0:
             print(os.getpid(), flush=True)  # noqa: T201 (the parent of all this reads it)
-            os._exit(serve(load_settings(), load_engine=lambda _path: FakeTextEngine()))
+            os._exit(serve(load_settings(), loaders=LOADERS))
         os.waitpid(child, 0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from openai import APIConnectionError, OpenAI
 
 from tests.acceptance.test_serve import base_url, read_banner
-from tests.servers import MODEL, make_settings
+from tests.servers import EMBEDDING_MODEL, MODEL, make_settings
 
 NUM_KILLS = 30
 NUM_FILES = 15  # so many files are kept about
@@ -118,6 +118,7 @@ def server_after_server(root: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the program that starts a server for each line it is sent."""
     settings = make_settings(root)
     chosen = {"home": settings.home, "models": settings.models, "text_model": MODEL, "port": 0}
+    chosen |= {"embedding_model": EMBEDDING_MODEL}
     environment = os.environ | {f"OPENHEARTH_{name.upper()}": str(value) for name, value in chosen.items()}
     command = [sys.executable, "-m", "tests.acceptance.serve_forked"]
     with subprocess.Popen(

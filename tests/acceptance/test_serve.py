@@ -18,14 +18,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.servers import MODEL, make_settings
+from tests.servers import EMBEDDING_MODEL, MODEL, make_settings
 
 
 @contextmanager
 def process(root: Path, *, step_seconds: float = 0, **settings: object) -> Iterator[subprocess.Popen[str]]:
     """Start a server with a home under `root`; make sure that it is gone in the end."""
     made = make_settings(root)
-    chosen = {"home": made.home, "models": made.models, "text_model": MODEL, "port": 0} | settings
+    chosen = {"home": made.home, "models": made.models, "text_model": MODEL, "port": 0}
+    chosen |= {"embedding_model": EMBEDDING_MODEL} | settings
     environment = os.environ | {f"OPENHEARTH_{name.upper()}": str(value) for name, value in chosen.items()}
     command = [sys.executable, "-m", "tests.acceptance.serve_fake", str(step_seconds)]
     with subprocess.Popen(

@@ -3,8 +3,8 @@
 import pytest
 from openai import NotFoundError, OpenAI, PermissionDeniedError
 
-from openhearth.settings import DEFAULT_ALIASES
-from tests.servers import MODEL
+from openhearth.settings import DEFAULT_ALIASES, DEFAULT_EMBEDDING_ALIASES
+from tests.servers import EMBEDDING_MODEL, MODEL
 
 
 class TestListModels:
@@ -14,7 +14,12 @@ class TestListModels:
         """The list holds models and aliases, in the shape of the reference."""
         models = client.models.list()
 
-        assert {model.id for model in models} == {MODEL, *DEFAULT_ALIASES}
+        assert {model.id for model in models} == {
+            MODEL,
+            EMBEDDING_MODEL,
+            *DEFAULT_ALIASES,
+            *DEFAULT_EMBEDDING_ALIASES,
+        }
         assert {model.object for model in models} == {"model"}
         assert all(model.created > 0 for model in models)
         assert all(model.owned_by for model in models)

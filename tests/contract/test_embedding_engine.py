@@ -80,7 +80,7 @@ class TestVectors:
 
         vectors = await engine.embed(await engine.encode(TEXTS))
 
-        assert vectors.shape[0] == len(TEXTS)
+        assert vectors.shape == (len(TEXTS), engine.spec.dimensions)
         assert vectors.dtype == np.float32
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
@@ -122,7 +122,7 @@ class TestLimits:
     async def test_longest_input(self, build: EngineBuilder) -> None:
         """An input may be as long as the model allows; one token more is refused with both numbers."""
         engine = build()
-        longest = [7] * engine.max_model_len
+        longest = [7] * engine.spec.max_model_len
 
         assert len(await engine.embed([longest])) == 1
         with pytest.raises(ContextLengthExceededError) as caught:

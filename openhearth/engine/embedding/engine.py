@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from openhearth.engine.base import EmbeddingStats
+from openhearth.engine.base import EmbeddingSpec, EmbeddingStats
 from openhearth.engine.embedding.batcher import Batcher, BatchItem, Request
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.embedding.limits import check_inputs
@@ -75,14 +75,9 @@ class OpenVINOEmbeddingEngine:
         self._thread.start()
 
     @property
-    def max_model_len(self) -> int:
-        """The most tokens that one input may have."""
-        return self._runner.max_model_len
-
-    @property
-    def can_shorten(self) -> bool:
-        """Whether the model's own files declare that a prefix of its vectors is a vector, too."""
-        return self._runner.can_shorten
+    def spec(self) -> EmbeddingSpec:
+        """What the model is."""
+        return self._runner.spec
 
     async def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text."""
@@ -91,8 +86,8 @@ class OpenVINOEmbeddingEngine:
 
     async def embed(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return one vector for each input; nothing more is computed for a caller that is cancelled."""
-        check_inputs(inputs, max_model_len=self.max_model_len, vocab_size=self._runner.vocab_size)
-        job = _Job(inputs, self._runner.dimensions)
+        check_inputs(inputs, self.spec)
+        job = _Job(inputs, self.spec.dimensions)
         self._check_queue(job.num_tokens)
         self._jobs[job.request] = job
         self._inbox.put(job.request)

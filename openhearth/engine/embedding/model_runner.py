@@ -9,11 +9,13 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from openhearth.engine.base import EmbeddingSpec
 from openhearth.engine.embedding.architectures.decoder import DECODER_ARCHITECTURES, DecoderBuilder
 from openhearth.engine.embedding.architectures.encoder import ENCODER_ARCHITECTURES, EncoderBuilder
 from openhearth.engine.embedding.architectures.graph import Inputs
 from openhearth.engine.embedding.config import EmbeddingConfig
-from openhearth.engine.embedding.pooling import PoolingMode, normalized, pool
+from openhearth.engine.embedding.pooling import PoolingMode, pool
+from openhearth.engine.embedding.vectors import normalized
 from openhearth.engine.text.architectures.weights import Weights
 from openhearth.errors import ModelLoadError
 
@@ -38,10 +40,12 @@ class ModelRunner:
         """
         model_config = json.loads((model / "config.json").read_bytes())
         builder = _builder(model_config, Weights(model))
-        self.dimensions = builder.hidden_size
-        self.max_model_len = builder.max_model_len
-        self.vocab_size = int(model_config["vocab_size"])
-        self.can_shorten = bool(model_config.get("is_matryoshka") or model_config.get("matryoshka_dimensions"))
+        self.spec = EmbeddingSpec(
+            dimensions=builder.hidden_size,
+            max_model_len=builder.max_model_len,
+            vocab_size=int(model_config["vocab_size"]),
+            is_matryoshka=bool(model_config.get("is_matryoshka") or model_config.get("matryoshka_dimensions")),
+        )
         inputs = Inputs.create()
         graph = ov.Model([pool(builder.build(inputs), inputs, pooling)], inputs.parameters, "embedding")
         self._request = ov.Core().compile_model(graph, "CPU", _options(config)).create_infer_request()
@@ -49,7 +53,7 @@ class ModelRunner:
     def run(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return the vectors of a batch of token ids, `[len(batch), dimensions]`."""
         lengths = np.array([len(token_ids) for token_ids in batch], dtype=np.int32)
-        width = min(padded_length(int(lengths.max())), self.max_model_len)
+        width = min(padded_length(int(lengths.max())), self.spec.max_model_len)
         input_ids = np.zeros((len(batch), width), dtype=np.int32)
         for row, token_ids in zip(input_ids, batch, strict=True):
             row[: len(token_ids)] = token_ids

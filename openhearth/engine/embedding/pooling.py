@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from openhearth.engine.embedding.architectures.graph import Inputs, int64
@@ -72,13 +71,6 @@ def pool(hidden: ov.Output, inputs: Inputs, mode: PoolingMode) -> ov.Output:
             last = ops.subtract(inputs.lengths, ops.constant(np.int32(1)))
             picked = ops.gather(hidden, ops.unsqueeze(last, int64(1)), int64(1), batch_dims=1)
             return ops.squeeze(picked, int64(1)).output(0)
-
-
-def normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors `[n, H]` with the length 1."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return result
 
 
 def _mode(config: Mapping[str, Any]) -> PoolingMode:

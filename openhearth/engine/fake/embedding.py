@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from openhearth.engine.base import EmbeddingStats
+from openhearth.engine.base import EmbeddingSpec, EmbeddingStats
 from openhearth.engine.embedding.limits import check_inputs
 from openhearth.errors import RateLimitError, ServiceUnavailableError
 
@@ -26,27 +26,25 @@ class FakeEmbeddingEngine:
         dimensions: int = 8,
         max_model_len: int = 512,
         max_concurrent_requests: int = 64,
-        can_shorten: bool = False,
+        is_matryoshka: bool = False,
         step_seconds: float = 0.0,
     ) -> None:
-        self._dimensions = dimensions
-        self._max_model_len = max_model_len
+        self._spec = EmbeddingSpec(
+            dimensions=dimensions,
+            max_model_len=max_model_len,
+            vocab_size=_VOCABULARY_SIZE,
+            is_matryoshka=is_matryoshka,
+        )
         self._max_concurrent_requests = max_concurrent_requests
-        self._can_shorten = can_shorten
         self._step_seconds = step_seconds
         self._num_running = 0
         self._num_tokens = 0
         self._is_closed = False
 
     @property
-    def max_model_len(self) -> int:
-        """The most tokens that one input may have."""
-        return self._max_model_len
-
-    @property
-    def can_shorten(self) -> bool:
-        """Whether a prefix of a vector is said to be a vector, too."""
-        return self._can_shorten
+    def spec(self) -> EmbeddingSpec:
+        """What the model is said to be."""
+        return self._spec
 
     async def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the UTF-8 bytes of each text."""
@@ -55,7 +53,7 @@ class FakeEmbeddingEngine:
 
     async def embed(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return one vector for each input, after the time that computing them takes."""
-        check_inputs(inputs, max_model_len=self._max_model_len, vocab_size=_VOCABULARY_SIZE)
+        check_inputs(inputs, self._spec)
         self._check_queue()
         self._num_running += 1
         try:
@@ -77,7 +75,7 @@ class FakeEmbeddingEngine:
         await asyncio.sleep(self._step_seconds)
         self._check_open()
         self._num_tokens += len(token_ids)
-        counts = np.bincount(np.asarray(token_ids) % self._dimensions, minlength=self._dimensions) + 1
+        counts = np.bincount(np.asarray(token_ids) % self._spec.dimensions, minlength=self._spec.dimensions) + 1
         vector: NDArray[np.float32] = (counts / np.linalg.norm(counts)).astype(np.float32)
         return vector
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from openhearth.catalog.folders import TEXT_ARCHITECTURES, is_model_folder, read_folder
+from openhearth.catalog.folders import EMBEDDING_ARCHITECTURES, TEXT_ARCHITECTURES, is_model_folder, read_folder
+from openhearth.engine.embedding.architectures.decoder import DECODER_ARCHITECTURES
+from openhearth.engine.embedding.architectures.encoder import ENCODER_ARCHITECTURES
 from openhearth.engine.text.architectures.config import SUPPORTED_ARCHITECTURES
 from tests.unit.catalog.builders import build_folder
 
@@ -26,7 +28,21 @@ def test_the_text_engine_builds_what_the_catalog_accepts() -> None:
     assert set(TEXT_ARCHITECTURES) == set(SUPPORTED_ARCHITECTURES)
 
 
-@pytest.mark.parametrize("architecture", ["BertModel", "XLMRobertaModel"])
+def test_the_embedding_engine_builds_what_the_catalog_accepts() -> None:
+    """The same holds for the architectures of embedding models."""
+    built = {*ENCODER_ARCHITECTURES, *DECODER_ARCHITECTURES}
+
+    assert {*EMBEDDING_ARCHITECTURES, *TEXT_ARCHITECTURES} == built
+
+
+def test_positions_that_padding_takes_do_not_count(tmp_path: Path) -> None:
+    """RoBERTa has 514 positions for 512 tokens."""
+    path = build_folder(tmp_path / "model", architectures=["RobertaModel"], max_position_embeddings=514, pad_token_id=1)
+
+    assert read_folder(path).context_length == 512
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "XLMRobertaModel", "Qwen3Model"])
 def test_an_encoder_is_an_embedding_model(architecture: str, tmp_path: Path) -> None:
     """An encoder of the BERT family turns text into vectors."""
     folder = read_folder(build_folder(tmp_path / "model", architectures=[architecture]))
@@ -34,15 +50,15 @@ def test_an_encoder_is_an_embedding_model(architecture: str, tmp_path: Path) -> 
     assert (folder.kind, folder.problem) == ("embedding", None)
 
 
-def test_a_sentence_transformer_has_its_own_context(tmp_path: Path) -> None:
-    """The length that a sentence transformer was trained for counts, not the most that its encoder could take."""
+def test_a_sentence_transformer_takes_what_its_encoder_takes(tmp_path: Path) -> None:
+    """The limit is the encoder's own, not the length at which its library would cut texts off."""
     path = build_folder(tmp_path / "model", architectures=["BertModel"], max_position_embeddings=512)
     (path / "modules.json").write_text("[]", encoding="utf-8")
     (path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 256}), encoding="utf-8")
 
     folder = read_folder(path)
 
-    assert (folder.kind, folder.context_length) == ("embedding", 256)
+    assert (folder.kind, folder.context_length) == ("embedding", 512)
 
 
 def test_a_pipeline_is_an_image_model(tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from openhearth.engine.embedding.pooling import PoolingConfig, normalized
+from openhearth.engine.embedding.pooling import PoolingConfig
 from openhearth.errors import ModelLoadError
 from tests.tiny_encoders import add_pooling
 
@@ -61,10 +60,3 @@ def test_default_prompt(tmp_path: Path) -> None:
     (add_pooling(tmp_path, pooling_mode="mean") / "config_sentence_transformers.json").write_text(json.dumps(config))
 
     assert PoolingConfig.read(tmp_path).prompt == "passage: "
-
-
-def test_normalized() -> None:
-    """Vectors get the length 1; one of zeros stays as it is."""
-    vectors = normalized(np.array([[3, 4], [0, 0]], dtype=np.float32))
-
-    assert np.array_equal(vectors, np.array([[0.6, 0.8], [0, 0]], dtype=np.float32))
