@@ -8,11 +8,12 @@ import pytest
 
 from openhearth.catalog.catalog import Catalog
 from openhearth.engine.base import SamplingParams
+from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.errors import GenerationTimeoutError
 from openhearth.services.generation import Generation, Tally
 from openhearth.services.metrics import Metrics
-from openhearth.services.model_host import LoadedModel, ModelHost
+from openhearth.services.model_host import LoadedModel, Loaders, ModelHost
 
 PROMPTS = ([1, 2, 3], [4, 5, 6])
 ENDLESS = SamplingParams(max_tokens=2000, ignore_eos=True)
@@ -28,7 +29,8 @@ async def model() -> AsyncIterator[LoadedModel]:
 
 def generation(*, timeout_seconds: float) -> Generation:
     """Return the service over metrics of its own."""
-    host = ModelHost(Catalog(Path("none"), aliases={}), load=lambda _: FakeTextEngine(), default="slow")
+    loaders = Loaders(text=lambda _: FakeTextEngine(), embedding=lambda _: FakeEmbeddingEngine())
+    host = ModelHost(Catalog(Path("none"), aliases={}), loaders=loaders, defaults=["slow"])
     return Generation(Metrics(host), timeout_seconds=timeout_seconds)
 
 
