@@ -230,3 +230,117 @@ class EmbeddingEngine(Protocol):
     async def close(self) -> None:
         """Stop computing and free the memory; running requests end with an error."""
         ...
+
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+ImageQuality = Literal["low", "medium", "high"]
+ImageBackground = Literal["auto", "opaque", "transparent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageModelInfo:
+    """What an image model can do. `native_size` is the edge in pixels of the square it was made for."""
+
+    native_size: int
+    can_generate: bool
+    can_edit: bool
+    has_transparency: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureInfo:
+    """A picture that was sent: its size in pixels, whether it has an alpha channel, and whether any of it is clear."""
+
+    format: ImageFormat
+    width: int
+    height: int
+    has_alpha: bool
+    has_transparent_pixels: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageParams:
+    """One request for images: one image for each of `seeds`.
+
+    With `images` the first of them is changed, the others are shown beside it; where `mask` has alpha 0, it is open to
+    change. `strength`, from 0 to 1, says how far a picture that is changed as a whole may move away from what it was.
+    `size` is width and height in pixels; `None` is that of the first of `images`, or the model's own.
+    """
+
+    prompt: str
+    seeds: tuple[int, ...]
+    size: tuple[int, int] | None = None
+    images: tuple[Path, ...] = ()
+    mask: Path | None = None
+    strength: float = 0.75
+    quality: ImageQuality = "medium"
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    num_partial_images: int = 0
+    background: ImageBackground = "auto"
+    output_format: ImageFormat = "png"
+    output_compression: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUsage:
+    """What one image took: tokens of the prompt, and 16x16 blocks of the pictures that were shown and drawn."""
+
+    num_text_tokens: int
+    num_input_blocks: int
+    num_output_blocks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOutput:
+    """An image in its file format; a preview has `partial_index`, counted from 0, and no usage."""
+
+    index: int
+    data: bytes
+    width: int
+    height: int
+    is_transparent: bool
+    partial_index: int | None = None
+    usage: ImageUsage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageEngineStats:
+    """A reading of an image engine's gauges and counters; `num_steps` is of denoising, one for a whole batch."""
+
+    num_requests_running: int
+    num_requests_waiting: int
+    num_steps: int
+
+
+class ImageEngine(Protocol):
+    """Draws images from words, and changes pictures."""
+
+    @property
+    def info(self) -> ImageModelInfo:
+        """What the model can do."""
+        ...
+
+    async def inspect(self, picture: Path) -> PictureInfo:
+        """Decode a picture to its last pixel, and say what it is.
+
+        Raises `BadRequestError` if it is not a PNG, JPEG or WebP picture, is broken, or is larger than can be decoded
+        in bounded memory.
+        """
+        ...
+
+    def generate(self, params: ImageParams) -> AsyncGenerator[ImageOutput]:
+        """Draw all images of one request; each ends with an output that is no preview.
+
+        Closing the iterator ends the work at the next step. Raises `RateLimitError` if the queue is full, and
+        `BadRequestError` for what the model cannot do; all of them before the first output.
+        """
+        ...
+
+    def stats(self) -> ImageEngineStats:
+        """Return a reading of the gauges and counters; cheap, and safe from any thread."""
+        ...
+
+    async def close(self) -> None:
+        """Stop drawing and free the memory; running requests end with an error."""
+        ...

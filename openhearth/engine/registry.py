@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
-from openhearth.engine.base import EmbeddingEngine, TextEngine
+from openhearth.engine.base import EmbeddingEngine, ImageEngine, TextEngine
 from openhearth.engine.embedding.config import EmbeddingConfig
+from openhearth.engine.image.config import ImageEngineConfig
 from openhearth.engine.text.config import EngineConfig
+from openhearth.errors import ModelLoadError
 
 _TEXT_ENGINE = ("openhearth.engine.text.engine", "OpenVINOTextEngine")
 _EMBEDDING_ENGINE = ("openhearth.engine.embedding.engine", "OpenVINOEmbeddingEngine")
+_IMAGE_ENGINE = ("openhearth.engine.image.engine", "DiffusersImageEngine")
+_IMAGE_LIBRARIES = ("PIL", "diffusers", "torch", "transformers")
 
 
 def load_text_engine(model: Path, config: EngineConfig) -> TextEngine:
@@ -24,4 +29,17 @@ def load_embedding_engine(model: Path, config: EmbeddingConfig) -> EmbeddingEngi
     """Load the model in a Hugging Face directory; takes seconds. Raises `ModelLoadError`."""
     module, name = _EMBEDDING_ENGINE
     implementation = cast("Callable[[Path, EmbeddingConfig], EmbeddingEngine]", getattr(import_module(module), name))
+    return implementation(model, config)
+
+
+def load_image_engine(model: Path, config: ImageEngineConfig) -> ImageEngine:
+    """Load the model in a diffusers directory; takes seconds. Raises `ModelLoadError`."""
+    missing = [library for library in _IMAGE_LIBRARIES if find_spec(library) is None]
+    if missing:
+        raise ModelLoadError(
+            f"images need libraries that are not installed here ({', '.join(missing)}); "
+            "install them with `pip install 'openhearth[images]'`."
+        )
+    module, name = _IMAGE_ENGINE
+    implementation = cast("Callable[[Path, ImageEngineConfig], ImageEngine]", getattr(import_module(module), name))
     return implementation(model, config)

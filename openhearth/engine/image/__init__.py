@@ -1,0 +1,1 @@
+"""Images with diffusers, in a process of their own."""
