@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     num_rounds = parser.parse_args().rounds
     gguf = default_model_gguf()
-    programs = {"openhearth": (Path(sys.executable), "openhearth_engine.py", load_settings().models / DEFAULT_TEXT_MODEL)}
+    programs = {
+        "openhearth": (Path(sys.executable), "openhearth_engine.py", load_settings().models / DEFAULT_TEXT_MODEL)
+    }
     for name, (program, packages) in PEERS.items():
         programs[name] = (peer_python(name, packages), program, gguf)
     rounds = []
