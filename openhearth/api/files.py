@@ -1,6 +1,6 @@
 """`/v1/files`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Query
 from pydantic import ValidationError
@@ -17,11 +17,34 @@ from openhearth.schemas.files import (
     FilePurpose,
     ListFilesResponse,
     OpenAIFile,
+    UploadPurpose,
 )
 from openhearth.schemas.validation import bad_request
 from openhearth.services.file_intake import FileDescription
 
 router = APIRouter(tags=["Files"])
+
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": list(get_args(UploadPurpose))},
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+                    },
+                    "required": ["file", "purpose"],
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
 
 
 class _FormFile(MultipartForm):
@@ -45,7 +68,7 @@ class _FormFile(MultipartForm):
         )
 
 
-@router.post("/v1/files")
+@router.post("/v1/files", openapi_extra=_FORM)
 async def create_file(request: Request, project: ProjectOf, services: ServicesOf) -> OpenAIFile:
     """Upload a file."""
     return await services.files.create(project, _FormFile(request))

@@ -11,6 +11,22 @@ from openhearth.schemas.uploads import CompleteUploadRequest, CreateUploadReques
 
 router = APIRouter(tags=["Uploads"], route_class=StrictJSONRoute)
 
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"data": {"type": "string", "format": "binary"}},
+                    "required": ["data"],
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
+
 
 @router.post("/v1/uploads")
 async def create_upload(body: CreateUploadRequest, project: ProjectOf, services: ServicesOf) -> Upload:
@@ -18,7 +34,7 @@ async def create_upload(body: CreateUploadRequest, project: ProjectOf, services:
     return await services.uploads.create(project, body)
 
 
-@router.post("/v1/uploads/{upload_id}/parts")
+@router.post("/v1/uploads/{upload_id}/parts", openapi_extra=_FORM)
 async def add_upload_part(upload_id: str, request: Request, project: ProjectOf, services: ServicesOf) -> UploadPart:
     """Add a part to an upload."""
     stream = MultipartStream(request.headers.get("content-type", ""), request.stream())

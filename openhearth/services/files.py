@@ -1,5 +1,6 @@
 """Files: taken in, listed, read back, deleted. Every one belongs to a project; to others it does not exist."""
 
+import asyncio
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -93,7 +94,7 @@ class Files:
         async with self._database.read() as tx:
             cursor = None if after is None else await _find(tx, project, after, now=now, param="after")
             rows = await tx.files.list(project, purpose=purpose, order=order, after=cursor, limit=limit + 1, now=now)
-        return _page(rows, limit)
+        return await asyncio.to_thread(_page, rows, limit)
 
     async def retrieve(self, project: str, file_id: str) -> OpenAIFile:
         """Return a file. Raises `NotFoundError`."""

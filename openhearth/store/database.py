@@ -18,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from openhearth.errors import InsufficientStorageError, ServiceUnavailableError
@@ -31,6 +32,7 @@ from openhearth.store.uploads import UploadRepository
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_SECONDS = 20
 _NUM_READING_CONNECTIONS = 4
+_BUSY = "The server's database is busy; try again."
 
 
 def sqlite_url(path: Path) -> URL:
@@ -105,7 +107,11 @@ class Database:
 
 def _sqlite_engine(url: URL, *, num_connections: int, begin: str, query_only: bool) -> AsyncEngine:
     engine = create_async_engine(
-        url, pool_size=num_connections, max_overflow=0, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS}
+        url,
+        pool_size=num_connections,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT_SECONDS,
+        connect_args={"timeout": _BUSY_TIMEOUT_SECONDS},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -141,5 +147,7 @@ def _storage_errors() -> Iterator[None]:
             case sqlite3.SQLITE_FULL:
                 raise InsufficientStorageError("The server's disk is full.") from error
             case sqlite3.SQLITE_BUSY:
-                raise ServiceUnavailableError("The server's database is busy; try again.") from error
+                raise ServiceUnavailableError(_BUSY) from error
         raise
+    except PoolTimeoutError as error:
+        raise ServiceUnavailableError(_BUSY) from error

@@ -176,3 +176,19 @@ async def test_a_busy_database_has_a_name(tmp_path: Path, monkeypatch: pytest.Mo
 
     other.close()
     await database.close()
+
+
+async def test_a_long_queue_of_writers_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer whose turn does not come in time sees ServiceUnavailableError; the one before it is not disturbed."""
+    monkeypatch.setattr(module, "_BUSY_TIMEOUT_SECONDS", 0)
+    database = Database(sqlite_url(tmp_path / "openhearth.db"))
+    await database.migrate()
+
+    async with database.transaction() as tx:
+        await tx.api_keys.create(key_row())
+        with pytest.raises(ServiceUnavailableError):
+            await add(database, 1)
+
+    async with database.read() as tx:
+        assert [row.id for row in await tx.api_keys.list()] == ["key_1"]
+    await database.close()
