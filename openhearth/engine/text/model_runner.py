@@ -62,13 +62,14 @@ class ModelRunner:
         self.num_blocks = _num_blocks(config, shapes.values())
         self._caches = {name: ov.Tensor(dtype, [self.num_blocks, *shape]) for name, (dtype, shape) in shapes.items()}
         self._set_caches(self._request)
+        self._lora_type: ov.Type = compiled.get_property("INFERENCE_PRECISION_HINT")
         self._lora_request: ov.InferRequest | None = None
         self._stack = AdapterStack(self.decoder, [])
 
     def prepare_lora(self) -> None:
         """Compile the graph that serves adapters, once; takes seconds, and may run beside `run`."""
         if self._lora_request is None:
-            builder = DecoderBuilder(self.decoder, Weights(self._model), self._config.dtype, with_lora=True)
+            builder = DecoderBuilder(self.decoder, Weights(self._model), self._config.dtype, lora_type=self._lora_type)
             compiled = ov.Core().compile_model(builder.build(), "CPU", _options(self._config))
             request = compiled.create_infer_request()
             self._set_caches(request)
@@ -106,7 +107,7 @@ class ModelRunner:
         assert self._lora_request is not None
         for layer, place in itertools.product(range(self.decoder.num_layers), PLACES):
             for name, factor in zip(("lora_a", "lora_b"), self._stack.factors(layer, place), strict=True):
-                self._lora_request.set_tensor(f"{name}.{layer}.{place}", ov.Tensor(factor))
+                self._lora_request.set_tensor(f"{name}.{layer}.{place}", _tensor(factor, self._lora_type))
 
     def _set_caches(self, request: ov.InferRequest) -> None:
         for name, cache in self._caches.items():
@@ -118,6 +119,15 @@ class ModelRunner:
         sources, targets = map(list, zip(*copies, strict=True))
         for cache in self._caches.values():
             cache.data[targets] = cache.data[sources]
+
+
+def _tensor(values: NDArray[np.float32], dtype: ov.Type) -> ov.Tensor:
+    """Return values in another precision; numpy has no bfloat16, the upper half of a float32, rounded to even."""
+    if dtype != ov.Type.bf16:
+        return ov.Tensor(values.astype(dtype.to_dtype()))
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return ov.Tensor(rounded, ov.Shape(rounded.shape), ov.Type.bf16)
 
 
 def _cache_shapes(compiled: ov.CompiledModel) -> dict[str, tuple[ov.Type, list[int]]]:

@@ -16,7 +16,7 @@ from openhearth.engine.base import SamplingParams
 Logits = NDArray[np.float32]
 
 _GREEDY_TEMPERATURE = 1e-5
-_CDF_BLOCK = 256
+_BLOCK = 256
 
 
 class TokenMask(Protocol):
@@ -129,14 +129,14 @@ def _draw(weights: Logits, uniform: float) -> int:
 
     Sums blocks first and looks inside one block only, which spares the cumulative sum over a whole vocabulary.
     """
-    num_whole = len(weights) // _CDF_BLOCK * _CDF_BLOCK
-    sums = np.append(weights[:num_whole].reshape(-1, _CDF_BLOCK).sum(axis=1), weights[num_whole:].sum())
+    num_whole = len(weights) // _BLOCK * _BLOCK
+    sums = np.append(weights[:num_whole].reshape(-1, _BLOCK).sum(axis=1), weights[num_whole:].sum())
     cumulative = np.cumsum(sums, dtype=np.float64)
     target = uniform * cumulative[-1]
     block = int(np.searchsorted(cumulative, target, side="right"))
-    inside = np.cumsum(weights[block * _CDF_BLOCK : (block + 1) * _CDF_BLOCK], dtype=np.float64)
+    inside = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
     before = cumulative[block - 1] if block else 0.0
-    position = block * _CDF_BLOCK + int(np.searchsorted(inside, target - before, side="right"))
+    position = block * _BLOCK + int(np.searchsorted(inside, target - before, side="right"))
     return position if position < len(weights) and weights[position] > 0 else _last_positive(weights, position)
 
 
@@ -154,8 +154,16 @@ def log_normalizers(logits: Logits) -> NDArray[np.float64]:
 
 
 def top_token_ids(row: Logits, count: int) -> list[int]:
-    """Return the ids of the `count` largest logits of a row, largest first."""
+    """Return the ids of the `count` largest logits of a row, largest first.
+
+    Looks only into the blocks with the largest peaks: no other block can hold one of them.
+    """
     if count == 0:
         return []
-    candidates = np.argpartition(row, -count)[-count:]
-    return [int(token_id) for token_id in candidates[np.argsort(-row[candidates], kind="stable")]]
+    num_whole = len(row) // _BLOCK * _BLOCK
+    peaks = row[:num_whole].reshape(-1, _BLOCK).max(axis=1)
+    blocks = np.argsort(-peaks)[:count]
+    inside = (blocks[:, None] * _BLOCK + np.arange(_BLOCK)).ravel()
+    candidates = np.concatenate([inside, np.arange(num_whole, len(row))])
+    order = np.lexsort((candidates, -row[candidates]))[:count]
+    return [int(token_id) for token_id in candidates[order]]

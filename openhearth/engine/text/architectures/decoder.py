@@ -16,8 +16,8 @@ and, in the graph that serves LoRA adapters (see `lora.py`), with K projections 
 `A` in all:
 
     lora_gate                        f32 [T, A]           which ranks each token uses
-    lora_a.N.PLACE                   f32 [K * A, inputs]
-    lora_b.N.PLACE                   f32 [outputs, K * A]
+    lora_a.N.PLACE                   [K * A, inputs], in the precision the plugin computes in
+    lora_b.N.PLACE                   [outputs, K * A], likewise
 
 Output: hidden states f32 [R, hidden_size]. The language-model head is a graph of its own, hidden states in and logits
 f32 [R, vocab_size] out: it is computed in 32 bits even where the layers are not, since logits rounded to bfloat16 have
@@ -94,13 +94,16 @@ class _StepInputs:
 class DecoderBuilder:
     """Builds one decoder; the shapes in comments leave out the axis of size 1 that the fused rotary kernel wants."""
 
-    def __init__(self, config: DecoderConfig, weights: Weights, dtype: Dtype, *, with_lora: bool = False) -> None:
+    def __init__(
+        self, config: DecoderConfig, weights: Weights, dtype: Dtype, *, lora_type: ov.Type | None = None
+    ) -> None:
         self._config = config
         self._weights = weights
         self._dtype = dtype
         self._inputs = _StepInputs.create()
         self._caches: list[ov.op.Parameter] = []
-        self._lora_gate = _parameter("lora_gate", ov.Type.f32, [-1, -1]) if with_lora else None
+        self._lora_type = lora_type
+        self._lora_gate = _parameter("lora_gate", ov.Type.f32, [-1, -1]) if lora_type is not None else None
         self._lora_factors: list[ov.op.Parameter] = []
         self._gates: dict[int, ov.Output] = {}
         self._cos, self._sin = self._rotary_tables()
@@ -198,11 +201,11 @@ class DecoderBuilder:
         if self._lora_gate is None:
             return projected
         num_inputs, outputs = self._config.place_sizes[place]
-        a = _parameter(f"lora_a.{layer}.{place}", ov.Type.f32, [-1, num_inputs])
-        b = _parameter(f"lora_b.{layer}.{place}", ov.Type.f32, [sum(outputs), -1])
+        a = _parameter(f"lora_a.{layer}.{place}", self._lora_type, [-1, num_inputs])
+        b = _parameter(f"lora_b.{layer}.{place}", self._lora_type, [sum(outputs), -1])
         self._lora_factors += [a, b]
-        narrow = ops.multiply(ops.matmul(hidden, a, False, True), self._gate(len(outputs)))
-        return ops.add(projected, ops.matmul(narrow, b, False, True)).output(0)
+        narrow = ops.multiply(ops.matmul(hidden, ops.convert(a, "f32"), False, True), self._gate(len(outputs)))
+        return ops.add(projected, ops.matmul(narrow, ops.convert(b, "f32"), False, True)).output(0)
 
     def _gate(self, num_projections: int) -> ov.Output:
         """Return the gate `[T, 1, num_projections * A]` for a place that joins so many projections."""

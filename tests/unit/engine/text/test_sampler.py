@@ -123,6 +123,15 @@ def test_log_normalizers() -> None:
     assert logits[1, 0] - normalizers[1] == pytest.approx(np.log(0.5))
 
 
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 1500), count=st.integers(0, 20))
+@settings(max_examples=60, deadline=None)
+def test_top_token_ids_against_a_full_sort(seed: int, size: int, count: int) -> None:
+    """Whatever the size of the vocabulary, the tokens are those a full sort gives; of equals, the first."""
+    row = np.random.default_rng(seed).integers(0, 60, size).astype(np.float32)
+
+    assert top_token_ids(row, count) == np.argsort(-row, kind="stable")[:count].tolist()
+
+
 def test_top_token_ids() -> None:
     """The likeliest tokens come first, and none are given when none are asked for."""
     assert top_token_ids(build_logits([1, 9, 3, 7])[0], 3) == [1, 3, 2]
