@@ -26,6 +26,7 @@ from openhearth.engine.registry import load_embedding_engine, load_text_engine
 from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import APIError, ConfigurationError
 from openhearth.services.api_keys import APIKeys
+from openhearth.services.chat_completions import ChatCompletions
 from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
 from openhearth.services.file_intake import FileIntake
@@ -110,6 +111,7 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
     )
     app.state.services = Services(
         api_keys=api_keys,
+        chat_completions=ChatCompletions(host, generation),
         completions=Completions(host, generation),
         embeddings=Embeddings(host, matryoshka_models=settings.matryoshka_models),
         files=files,

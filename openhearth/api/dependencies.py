@@ -7,6 +7,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from openhearth.services.api_keys import APIKeys
+from openhearth.services.chat_completions import ChatCompletions
 from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
 from openhearth.services.files import Files
@@ -21,6 +22,7 @@ class Services:
     """Every service that a handler may ask for; `app.py` puts them together."""
 
     api_keys: APIKeys
+    chat_completions: ChatCompletions
     completions: Completions
     embeddings: Embeddings
     files: Files

@@ -8,9 +8,12 @@ from starlette.responses import Response
 
 from openhearth.api.disconnect import until_disconnect
 from openhearth.api.sse import event_stream
+from openhearth.schemas.chat_completions import CreateChatCompletionResponse, CreateChatCompletionStreamResponse
 from openhearth.schemas.completions import CreateCompletionResponse
 
-Generation = TypeVar("Generation", bound=CreateCompletionResponse)
+Generation = TypeVar(
+    "Generation", CreateCompletionResponse, CreateChatCompletionResponse, CreateChatCompletionStreamResponse
+)
 
 
 async def whole(request: Request, work: Coroutine[Any, Any, Generation]) -> Response:

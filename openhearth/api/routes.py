@@ -2,9 +2,10 @@
 
 import re
 
-from openhearth.api import completions, embeddings, files, health, models, uploads
+from openhearth.api import chat_completions, completions, embeddings, files, health, models, uploads
 
 ROUTERS = (
+    chat_completions.router,
     completions.router,
     embeddings.router,
     files.router,

@@ -16,6 +16,7 @@ from openhearth.schemas.shared import (
     RequestModel,
     ResponseModel,
     Seed,
+    Stop,
     Temperature,
     TopP,
 )
@@ -33,22 +34,12 @@ def _form_of_prompt(value: Any) -> str | None:
     return "strings" if isinstance(first, str) else "token arrays" if isinstance(first, list) else "tokens"
 
 
-def _form_of_stop(value: Any) -> str | None:
-    return "string" if isinstance(value, str) else "strings" if isinstance(value, list) else None
-
-
 Prompt = Annotated[
     Annotated[str, variant("string")]
     | Annotated[list[str], Field(min_length=1), variant("strings")]
     | Annotated[Tokens, variant("tokens")]
     | Annotated[list[Tokens], Field(min_length=1), variant("token arrays")],
     chosen_by(_form_of_prompt, expected="a string or an array"),
-]
-StopSequence = Annotated[str, Field(min_length=1)]
-Stop = Annotated[
-    Annotated[StopSequence, variant("string")]
-    | Annotated[list[StopSequence], Field(min_length=1, max_length=4), variant("strings")],
-    chosen_by(_form_of_stop, expected="a string or an array of strings"),
 ]
 
 

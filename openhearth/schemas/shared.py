@@ -6,6 +6,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
+from openhearth.schemas.variants import chosen_by, variant
+
 
 class RequestModel(BaseModel):
     """A body that a client sends: JSON types are taken at their word, and unknown members are refused by name."""
@@ -43,6 +45,10 @@ def _with_token_ids(bias: dict[str, int]) -> dict[str, int]:
     return bias
 
 
+def _form_of_stop(value: Any) -> str | None:
+    return "string" if isinstance(value, str) else "strings" if isinstance(value, list) else None
+
+
 _MAX_TOKEN_ID_LENGTH = 10
 Penalty = Annotated[float, Field(ge=-2, le=2), NullIsDefault()]
 Temperature = Annotated[float, Field(ge=0, le=2), NullIsDefault()]
@@ -52,6 +58,12 @@ Flag = Annotated[bool, NullIsDefault()]
 Seed = Annotated[int | None, Field(ge=-(2**63), le=2**63 - 1)]
 LogitBias = Annotated[
     dict[str, Annotated[int, Field(ge=-100, le=100)]], AfterValidator(_with_token_ids), NullIsDefault()
+]
+StopSequence = Annotated[str, Field(min_length=1)]
+Stop = Annotated[
+    Annotated[StopSequence, variant("string")]
+    | Annotated[list[StopSequence], Field(min_length=1, max_length=4), variant("strings")],
+    chosen_by(_form_of_stop, expected="a string or an array of strings"),
 ]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 

@@ -3,6 +3,7 @@
 Leaves the choice of a status to `api/error_handlers.py`. Every kind of finding has one row in `_COMPLAINTS`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def unreadable_body() -> BadRequestError:
 
 def _path(location: Sequence[str | int]) -> str:
     """Write a place in the body as `messages[0].content`."""
-    parts = [part for part in location if not is_variant(part)]
+    parts = [part for part in location if not is_variant(part) and part != "[key]"]
     if parts and parts[0] in _ENVELOPES:
         parts = parts[1:]
     joined = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
@@ -54,8 +55,29 @@ def _invalid_value(path: str, finding: Finding) -> BadRequestError:
 
 
 def _unsupported_value(path: str, finding: Finding) -> BadRequestError:
-    supported = finding["ctx"]["expected"].replace(" or ", " and ")
+    *others, last = re.findall("'[^']*'", finding["ctx"]["expected"])
+    supported = f"{', '.join(others)}{',' * (len(others) > 1)} and {last}" if others else last
     return InvalidValueError(f"Invalid value: '{finding['input']}'. Supported values are: {supported}.", param=path)
+
+
+def _unknown_form(path: str, finding: Finding) -> BadRequestError:
+    value, member = finding["input"], finding["ctx"]["discriminator"].removesuffix("()")
+    if not isinstance(value, dict):
+        return _wrong_type("an object")(path, finding)
+    if value.get(member) is None:
+        return MissingRequiredParameterError(f"{path}.{member}")
+    if not isinstance(value[member], str):
+        return _wrong_type("a string")(f"{path}.{member}", {"input": value[member]})
+    expected = finding["ctx"]["expected_tags"].replace("<", "").replace(">", "")
+    return _unsupported_value(f"{path}.{member}", {"input": value[member], "ctx": {"expected": expected}})
+
+
+def _wrong_pattern(path: str, finding: Finding) -> BadRequestError:
+    message = (
+        f"Invalid '{path}': string does not match pattern. Expected a string that matches the pattern "
+        f"'{finding['ctx']['pattern']}'."
+    )
+    return InvalidValueError(message, param=path)
 
 
 def _wrong_type(expected: str) -> Callable[[str, Finding], BadRequestError]:
@@ -116,6 +138,9 @@ _COMPLAINTS: dict[str, Callable[[str, Finding], BadRequestError]] = {
     "missing": _missing,
     "extra_forbidden": _unknown,
     "unexpected_type": _wrong_type(""),
+    "union_tag_invalid": _unknown_form,
+    "union_tag_not_found": _unknown_form,
+    "string_pattern_mismatch": _wrong_pattern,
     "literal_error": _unsupported_value,
     "enum": _unsupported_value,
     "greater_than_equal": _out_of_range("below minimum", ">="),

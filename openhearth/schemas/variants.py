@@ -23,3 +23,14 @@ def chosen_by(choose: Callable[[Any], str | None], *, expected: str) -> Discrimi
         return None if (name := choose(value)) is None else f"<{name}>"
 
     return Discriminator(discriminate, custom_error_type="unexpected_type", custom_error_message=expected)
+
+
+def chosen_by_member(member: str) -> Discriminator:
+    """Choose the form of an object by the value of one of its members, which the forms are named after."""
+
+    def discriminate(value: Any) -> str | None:
+        name = value.get(member) if isinstance(value, dict) else getattr(value, member, None)
+        return f"<{name}>" if isinstance(name, str) else None
+
+    discriminate.__name__ = member
+    return Discriminator(discriminate)

@@ -42,5 +42,5 @@ async def async_client(server: RunningServer) -> AsyncIterator[AsyncOpenAI]:
 @pytest.fixture
 def http(server: RunningServer) -> Iterator[httpx2.Client]:
     """Give a plain HTTP client, for what the official one would not send."""
-    with httpx2.Client(base_url=server.url) as client:
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
         yield client

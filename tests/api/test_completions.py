@@ -612,7 +612,7 @@ class TestTimeLimit:
         """A stream brings what was said in time, then the error."""
         settings = make_settings(tmp_path, request_timeout_seconds=0.2)
         with run_server(settings, FakeTextEngine(step_seconds=0.01)) as server, server.client() as client:
-            events = client.completions.create(model=MODEL, prompt="abc", max_tokens=2000, stream=True)
+            events = client.completions.create(model=MODEL, prompt="abc", temperature=0, max_tokens=2000, stream=True)
             first = next(iter(events))
             with pytest.raises(APIError) as caught:
                 list(events)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from openhearth.engine.fake.engine import FakeTextEngine
-from tests.servers import RunningServer, make_settings, run_server
+from tests.servers import EMBEDDING_MODEL, MODEL, RunningServer, make_settings, run_server
 
 FORM = "multipart/form-data; boundary=xx"
 
@@ -158,7 +158,8 @@ KNOWN = {
     ("home", "openhearth.db"),
     ("home", "openhearth.db-journal"),
     ("models",),
-    ("models", "fake-model"),
+    ("models", MODEL),
+    ("models", EMBEDDING_MODEL),
 }
 
 

@@ -66,7 +66,7 @@ def token_logprob(token_id: int, logprobs: FloatArray | None, num_alternatives: 
     raw = token_bytes(token_id)
     if logprobs is None:
         return TokenLogprob(_surface(raw), token_id, raw, None)
-    best = np.argsort(-logprobs, kind="stable")[:num_alternatives]
+    best = np.argsort(-logprobs, kind="stable")[:num_alternatives] if num_alternatives else ()
     alternatives = tuple(token_logprob(int(other), logprobs) for other in best)
     return TokenLogprob(_surface(raw), token_id, raw, float(logprobs[token_id]), alternatives)
 
