@@ -37,8 +37,8 @@ class Detokenizer:
     def flush(self) -> tuple[str, int]:
         """Return what is still held when the candidate ends without a stop sequence."""
         self._held += self._decoder.decode(b"", final=True)
-        text, _ = self._release(len(self._held))
         num_tokens = len(self._held_token_starts)
+        text, _ = self._release(len(self._held))
         self._held_token_starts.clear()
         return text, num_tokens
 

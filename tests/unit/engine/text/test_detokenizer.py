@@ -47,6 +47,11 @@ def test_false_alarm() -> None:
     assert (pieces, num_tokens, stopped) == (["a ", "", "ENTER", ""], 3, False)
 
 
+def test_false_alarm_at_the_end() -> None:
+    """Tokens held back for a stop sequence that never came are all released when the text ends."""
+    assert run([b"a", b"b", b"c"], stop=("bcd",)) == (["a", "", "", "bc"], 3, False)
+
+
 def test_earliest_of_several_stops() -> None:
     """Of several stop sequences the one that comes first in the text counts."""
     assert run([b"xx--yy"], ("yy", "--")) == (["xx"], 1, True)
