@@ -14,8 +14,8 @@ from openai import AsyncOpenAI, OpenAI
 from openhearth.api.server import Server, bind
 from openhearth.app import build
 from openhearth.catalog.catalog import Catalog
+from openhearth.engine.base import TextEngine
 from openhearth.engine.fake.embedding import FakeEmbeddingEngine
-from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.services.model_host import Loaders
 from openhearth.settings import Settings
 
@@ -28,7 +28,7 @@ class RunningServer:
     """A server that answers."""
 
     port: int
-    engine: FakeTextEngine
+    engine: TextEngine
     embedding_engine: FakeEmbeddingEngine
     settings: Settings
 
@@ -65,7 +65,7 @@ def make_settings(root: Path, **settings: Any) -> Settings:
 
 @contextmanager
 def run_server(
-    settings: Settings, engine: FakeTextEngine, *, embedding_engine: FakeEmbeddingEngine | None = None
+    settings: Settings, engine: TextEngine, *, embedding_engine: FakeEmbeddingEngine | None = None
 ) -> Iterator[RunningServer]:
     """Run the application in a thread for as long as the context lasts."""
     catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)

@@ -1,4 +1,4 @@
-"""`/v1/completions`."""
+"""`/v1/completions`, and the same with more to ask for under a path that the reference does not have."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -8,6 +8,7 @@ from openhearth.api.dependencies import ServicesOf
 from openhearth.api.generations import streamed, whole
 from openhearth.api.strict_json import StrictJSONRoute
 from openhearth.schemas.completions import CreateCompletionRequest, CreateCompletionResponse
+from openhearth.schemas.extended_completions import CreateExtendedCompletionRequest
 
 router = APIRouter(tags=["Completions"], route_class=StrictJSONRoute)
 
@@ -15,6 +16,18 @@ router = APIRouter(tags=["Completions"], route_class=StrictJSONRoute)
 @router.post("/v1/completions", response_model=CreateCompletionResponse)
 async def create_completion(body: CreateCompletionRequest, request: Request, services: ServicesOf) -> Response:
     """Continue one or more prompts."""
+    return await _answer(body, request, services)
+
+
+@router.post("/v1/extended/completions", response_model=CreateCompletionResponse)
+async def create_extended_completion(
+    body: CreateExtendedCompletionRequest, request: Request, services: ServicesOf
+) -> Response:
+    """Continue one or more prompts, on behalf of another server."""
+    return await _answer(body, request, services)
+
+
+async def _answer(body: CreateCompletionRequest, request: Request, services: ServicesOf) -> Response:
     if body.stream:
         return await streamed(request, services.completions.stream(body))
     return await whole(request, services.completions.create(body))

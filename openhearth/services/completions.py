@@ -11,9 +11,11 @@ from openhearth import clock, ids
 from openhearth.engine.base import GenerationOutput, SamplingParams, TextEngine
 from openhearth.errors import InvalidValueError
 from openhearth.schemas.completions import CompletionChoice, CreateCompletionRequest, CreateCompletionResponse
+from openhearth.schemas.extended_completions import CreateExtendedCompletionRequest
 from openhearth.schemas.shared import CompletionUsage
 from openhearth.services.candidates import Candidates, Tokens
 from openhearth.services.completion_choices import ChoiceWriter, Prompt
+from openhearth.services.extended_completions import extended, with_token_ids
 from openhearth.services.generation import Generation, NumberedOutputs, Tally, check_context_length
 from openhearth.services.model_host import LoadedModel, ModelHost
 
@@ -87,6 +89,8 @@ class Completions:
         outputs = self._generation.run(job.model, prompts, params, tally=tally)
         if params.prompt_logprobs is not None:
             outputs = _scores_first(outputs)
+        if isinstance(job.request, CreateExtendedCompletionRequest) and job.request.return_tokens_as_token_ids:
+            outputs = with_token_ids(outputs)
         async with aclosing(outputs):
             async for numbered in outputs:
                 yield numbered
@@ -174,7 +178,7 @@ async def _read_prompt(prompt: str | list[int], engine: TextEngine, *, suffix: s
 def _sampling_params(request: CreateCompletionRequest) -> SamplingParams:
     n = max(request.n, request.best_of or 1)
     chooses = n > request.n
-    return SamplingParams(
+    params = SamplingParams(
         n=n,
         max_tokens=request.max_tokens,
         temperature=request.temperature,
@@ -187,6 +191,7 @@ def _sampling_params(request: CreateCompletionRequest) -> SamplingParams:
         logprobs=0 if request.logprobs is None and chooses else request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
     )
+    return extended(params, request) if isinstance(request, CreateExtendedCompletionRequest) else params
 
 
 async def _scores_first(outputs: NumberedOutputs) -> NumberedOutputs:

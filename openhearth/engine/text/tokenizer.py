@@ -30,14 +30,17 @@ def _read_json(path: Path) -> dict[str, Any]:
 class Tokenizer:
     """Encodes prompts; safe to use from several threads."""
 
-    def __init__(self, model: Path, *, vocab_size: int) -> None:
-        """Read `tokenizer.json` of a Hugging Face directory; raises `ModelLoadError` if there is none."""
+    def __init__(self, model: Path, *, vocab_size: int | None) -> None:
+        """Read `tokenizer.json` of a Hugging Face directory; raises `ModelLoadError` if there is none.
+
+        `vocab_size` is that of the model, which may be more than its tokenizer fills; `None` takes the tokenizer's.
+        """
         if not (model / "tokenizer.json").is_file():
             raise ModelLoadError(f"{model} has no tokenizer.json; convert its tokenizer to that format first.")
         self.fast = FastTokenizer.from_file(str(model / "tokenizer.json"))
         self.fast.no_truncation()
         self.fast.no_padding()
-        self.vocabulary = Vocabulary(self.fast, size=vocab_size)
+        self.vocabulary = Vocabulary(self.fast, size=vocab_size or self.fast.get_vocab_size())
         self.eos_token_ids = self._find_eos_token_ids(model)
         self._document_start = self._find_document_start(model)
 
