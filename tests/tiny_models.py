@@ -1,13 +1,14 @@
 """Tiny decoders with random weights as Hugging Face directories, for every architecture the text engine builds."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
@@ -64,14 +65,18 @@ _BASE_CONFIG = {
 }
 
 
-def build_tiny_model(directory: Path, architecture: str = "llama", *, seed: int = 0) -> Path:
+def build_tiny_model(
+    directory: Path, architecture: str = "llama", *, seed: int = 0, extra_tokens: Sequence[str] = ()
+) -> Path:
     """Write a whole model directory; the same seed gives the same weights."""
-    config = _BASE_CONFIG | ARCHITECTURES[architecture]
+    config = _BASE_CONFIG | ARCHITECTURES[architecture] | {"vocab_size": VOCAB_SIZE + len(extra_tokens)}
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
     save_file(_random_weights(config, seed), directory / "model.safetensors", metadata={"format": "pt"})
-    byte_level_tokenizer().save(str(directory / "tokenizer.json"))
+    tokenizer = byte_level_tokenizer()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in extra_tokens])
+    tokenizer.save(str(directory / "tokenizer.json"))
     (directory / "tokenizer_config.json").write_text(
         json.dumps(
             {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "chat_template": _TEMPLATE}
@@ -130,9 +135,9 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         layer |= {"self_attn.q_proj.bias": (query,), "self_attn.k_proj.bias": (key,), "self_attn.v_proj.bias": (key,)}
     if kind == "qwen3":
         layer |= {"self_attn.q_norm.weight": (head_dim,), "self_attn.k_norm.weight": (head_dim,)}
-    shapes = {"model.embed_tokens.weight": (VOCAB_SIZE, hidden), "model.norm.weight": (hidden,)}
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
     if not config["tie_word_embeddings"]:
-        shapes["lm_head.weight"] = (VOCAB_SIZE, hidden)
+        shapes["lm_head.weight"] = (config["vocab_size"], hidden)
     for number in range(config["num_hidden_layers"]):
         shapes |= {f"model.layers.{number}.{name}": shape for name, shape in layer.items()}
     return shapes
