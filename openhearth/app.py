@@ -1,10 +1,14 @@
 """The composition root: settings in, application out. The only place that wires; nothing else knows everybody."""
 
 import asyncio
+import os
+import platform
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from openhearth import __version__
+from openhearth import __version__, clock
 from openhearth.api.auth import Authentication
 from openhearth.api.dependencies import Services
 from openhearth.api.error_handlers import handle_api_error, handle_http_exception, handle_validation_error
@@ -25,24 +29,36 @@ from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.registry import load_embedding_engine, load_text_engine
 from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import APIError, ConfigurationError
-from openhearth.services.api_keys import APIKeys
+from openhearth.executor.local import LocalExecutor
+from openhearth.jobs.recovery import living_worker, release_dead_workers
+from openhearth.jobs.worker import Lane, Worker, WorkerConfig, working
+from openhearth.services.api_keys import DEFAULT_PROJECT, APIKeys
 from openhearth.services.chat_completions import ChatCompletions
+from openhearth.services.checkpoint_permissions import CheckpointPermissions
 from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
 from openhearth.services.file_intake import FileIntake
 from openhearth.services.files import Files
+from openhearth.services.fine_tuning import TRAIN, VALIDATE, FineTuning
+from openhearth.services.fine_tuning_runs import FineTuningRuns
 from openhearth.services.generation import Generation
 from openhearth.services.housekeeping import Housekeeping
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import Loaders, ModelHost
 from openhearth.services.models import Models
+from openhearth.services.result_files import ResultFiles
 from openhearth.services.storage_quota import StorageQuota
+from openhearth.services.training_config import TrainingConfig, find_training_obstacle
+from openhearth.services.training_files import TrainingFiles
+from openhearth.services.tuned_models import TunedModels
 from openhearth.services.uploads import Uploads
 from openhearth.settings import Settings
 from openhearth.store.blobs.base import BlobStore
 from openhearth.store.blobs.filesystem import FilesystemBlobStore
 from openhearth.store.database import Database, sqlite_url
+from openhearth.tasks.fine_tuning import TrainTask, ValidateTask
 from openhearth.tasks.housekeeping import keep_house
+from openhearth.training.spec import LoraSpec
 
 _EXPOSED_HEADERS = ("openai-model", "openai-processing-ms", "openai-version", "x-request-id", "retry-after-ms")
 
@@ -64,7 +80,7 @@ def serve(settings: Settings, *, loaders: Loaders | None = None) -> int:
             settings,
             port=sockets[0].getsockname()[1],
             text_model=catalog.resolve(settings.text_model).id,
-            models=[model.id for model in services.models.list().data],
+            models=[model.id for model in (await services.models.list(DEFAULT_PROJECT)).data],
             needs_key=await services.api_keys.are_required(),
         )
         Console(soft_wrap=True, highlight=False, markup=False).print(banner)
@@ -79,7 +95,8 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
     database = _database(settings)
     blobs = FilesystemBlobStore(settings.home / "blobs")
     files, uploads = _file_services(settings, database, blobs)
-    host = ModelHost(catalog, loaders=loaders, defaults=settings.default_models)
+    tuned_models = TunedModels(database, TrainingFiles(blobs, _training_folder(settings)))
+    host = ModelHost(catalog, tuned_models, loaders=loaders, defaults=settings.default_models)
     metrics = Metrics(host)
     generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
     api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
@@ -89,7 +106,10 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
         await database.migrate()
         host.start()
         try:
-            async with keep_house(Housekeeping(database, blobs)):
+            async with keep_house(Housekeeping(database, blobs)), AsyncExitStack() as stack:
+                if settings.worker:
+                    worker = await stack.enter_async_context(_open_worker(settings, catalog, database, blobs))
+                    await stack.enter_async_context(working(worker))
                 yield
         finally:
             await host.close()
@@ -112,17 +132,73 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
     app.state.services = Services(
         api_keys=api_keys,
         chat_completions=ChatCompletions(host, generation),
+        checkpoint_permissions=CheckpointPermissions(database),
         completions=Completions(host, generation),
         embeddings=Embeddings(host, matryoshka_models=settings.matryoshka_models),
         files=files,
+        fine_tuning=FineTuning(
+            database, catalog, organization=settings.organization, find_obstacle=find_training_obstacle
+        ),
         host=host,
         metrics=metrics,
-        models=Models(catalog),
+        models=Models(catalog, tuned_models, organization=settings.organization),
         uploads=uploads,
     )
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+def work(settings: Settings) -> None:
+    """Carry out queued work until a signal ends this process; beside a server, or other workers, on the same home."""
+    with suppress(asyncio.CancelledError, KeyboardInterrupt):
+        asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
+    database = _database(settings)
+    blobs = FilesystemBlobStore(settings.home / "blobs")
+    catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
+    try:
+        await database.migrate()
+        async with _open_worker(settings, catalog, database, blobs) as worker:
+            await worker.run()
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _open_worker(
+    settings: Settings, catalog: Catalog, database: Database, blobs: BlobStore
+) -> AsyncIterator[Worker]:
+    """Give a worker for everything that this home queues."""
+    workers = settings.home / "workers"
+    await release_dead_workers(database, workers, now=clock.now)
+    quota = StorageQuota(database, max_project_bytes=settings.max_project_bytes)
+    runs = FineTuningRuns(
+        catalog,
+        TrainingFiles(blobs, _training_folder(settings)),
+        ResultFiles(FileIntake(database, blobs, quota)),
+        config=_training_config(settings),
+    )
+    num_threads = _training_config(settings).num_threads
+    executor = LocalExecutor(num_threads=num_threads, niceness=settings.training_niceness)
+    with living_worker(workers) as name:
+        yield Worker(
+            database,
+            {VALIDATE: ValidateTask(runs), TRAIN: TrainTask(runs, executor)},
+            name=name,
+            lanes=[
+                Lane(tasks=[VALIDATE]),
+                Lane(tasks=[TRAIN], device=f"{platform.node()}/{settings.training_device}"),
+            ],
+            config=WorkerConfig(
+                poll_interval_seconds=settings.worker_poll_interval_seconds,
+                heartbeat_interval_seconds=settings.worker_heartbeat_interval_seconds,
+                lease_seconds=settings.worker_lease_seconds,
+            ),
+        )
 
 
 @asynccontextmanager
@@ -171,6 +247,28 @@ def _embedding_config(settings: Settings) -> EmbeddingConfig:
         max_batch_tokens=settings.max_batch_tokens,
         max_concurrent_requests=settings.max_concurrent_requests,
         num_threads=settings.num_threads,
+    )
+
+
+def _training_folder(settings: Settings) -> Path:
+    return settings.home / "fine_tuning"
+
+
+def _training_config(settings: Settings) -> TrainingConfig:
+    return TrainingConfig(
+        learning_rate=settings.training_learning_rate,
+        dpo_learning_rate=settings.training_dpo_learning_rate,
+        lora=LoraSpec(
+            r=settings.training_lora_r,
+            lora_alpha=settings.training_lora_alpha,
+            lora_dropout=settings.training_lora_dropout,
+            target_modules=settings.training_lora_target_modules,
+        ),
+        device=settings.training_device,
+        num_threads=settings.training_num_threads or max(1, (os.cpu_count() or 1) // 2),
+        max_length=settings.training_max_length,
+        max_micro_batch_size=settings.training_micro_batch_size,
+        snapshot_seconds=settings.training_snapshot_seconds,
     )
 
 

@@ -72,6 +72,24 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(1024, ge=16)
     max_concurrent_requests: int = Field(512, ge=1)
 
+    organization: str = Field("openhearth", pattern=r"[A-Za-z0-9_-]{1,64}")
+    worker: bool = True
+    worker_poll_interval_seconds: float = Field(1.0, gt=0)
+    worker_heartbeat_interval_seconds: float = Field(5.0, gt=0)
+    worker_lease_seconds: float = Field(30.0, gt=0)
+    training_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    training_num_threads: int | None = Field(None, ge=1)
+    training_niceness: int = Field(10, ge=0, le=19)
+    training_learning_rate: float = Field(2e-4, gt=0)
+    training_dpo_learning_rate: float = Field(5e-5, gt=0)
+    training_max_length: int | None = Field(None, ge=16)
+    training_micro_batch_size: int = Field(8, ge=1)
+    training_snapshot_seconds: float = Field(300.0, ge=0)
+    training_lora_r: int = Field(16, ge=1)
+    training_lora_alpha: int = Field(32, ge=1)
+    training_lora_dropout: float = Field(0.0, ge=0, lt=1)
+    training_lora_target_modules: str = "all-linear"
+
     @property
     def default_models(self) -> list[str]:
         """The models that are in memory from the start."""

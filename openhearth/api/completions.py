@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openhearth.api.dependencies import ServicesOf
+from openhearth.api.dependencies import ProjectOf, ServicesOf
 from openhearth.api.generations import streamed, whole
 from openhearth.api.strict_json import StrictJSONRoute
 from openhearth.schemas.completions import CreateCompletionRequest, CreateCompletionResponse
@@ -14,7 +14,9 @@ router = APIRouter(tags=["Completions"], route_class=StrictJSONRoute)
 
 
 @router.post("/v1/completions", response_model=CreateCompletionResponse)
-async def create_completion(body: CreateCompletionRequest, request: Request, services: ServicesOf) -> Response:
+async def create_completion(
+    body: CreateCompletionRequest, request: Request, project: ProjectOf, services: ServicesOf
+) -> Response:
     """Continue one or more prompts."""
     return await _answer(body, request, services)
 
@@ -29,5 +31,5 @@ async def create_extended_completion(
 
 async def _answer(body: CreateCompletionRequest, request: Request, services: ServicesOf) -> Response:
     if body.stream:
-        return await streamed(request, services.completions.stream(body))
-    return await whole(request, services.completions.create(body))
+        return await streamed(request, services.completions.stream(project, body))
+    return await whole(request, services.completions.create(project, body))

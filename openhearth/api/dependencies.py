@@ -8,9 +8,11 @@ from starlette.requests import Request
 
 from openhearth.services.api_keys import APIKeys
 from openhearth.services.chat_completions import ChatCompletions
+from openhearth.services.checkpoint_permissions import CheckpointPermissions
 from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
 from openhearth.services.files import Files
+from openhearth.services.fine_tuning import FineTuning
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import ModelHost
 from openhearth.services.models import Models
@@ -23,9 +25,11 @@ class Services:
 
     api_keys: APIKeys
     chat_completions: ChatCompletions
+    checkpoint_permissions: CheckpointPermissions
     completions: Completions
     embeddings: Embeddings
     files: Files
+    fine_tuning: FineTuning
     host: ModelHost
     metrics: Metrics
     models: Models

@@ -2,7 +2,16 @@
 
 import re
 
-from openhearth.api import chat_completions, completions, embeddings, files, health, models, uploads
+from openhearth.api import (
+    chat_completions,
+    completions,
+    embeddings,
+    files,
+    fine_tuning,
+    health,
+    models,
+    uploads,
+)
 
 ROUTERS = (
     chat_completions.router,
@@ -10,6 +19,7 @@ ROUTERS = (
     embeddings.router,
     files.router,
     uploads.router,
+    fine_tuning.router,
     models.router,
     health.router,
 )

@@ -4,8 +4,8 @@ Knows nothing of what the work is; that is for the tasks, which arrive by name.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,6 +49,19 @@ class WorkerConfig:
     heartbeat_interval_seconds: float = 5.0
     lease_seconds: float = 30.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+@asynccontextmanager
+async def working(worker: "Worker") -> AsyncIterator[None]:
+    """Let a worker work beside whatever else happens in the context; what it cannot cope with is logged."""
+    running = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        (outcome,) = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            log.error("worker_failed", exc_info=outcome)
 
 
 class Worker:

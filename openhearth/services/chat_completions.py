@@ -33,9 +33,9 @@ class ChatCompletions:
         self._generation = generation
         self._now = now
 
-    async def create(self, request: CreateChatCompletionRequest) -> CreateChatCompletionResponse:
+    async def create(self, project: str, request: CreateChatCompletionRequest) -> CreateChatCompletionResponse:
         """Write the next message to its end. Raises `APIError` if the request cannot be carried out."""
-        job = await self._prepare(request)
+        job = await self._prepare(project, request)
         tally, writers = Tally(), job.writers(MessageWriter)
         async with aclosing(self._generation.run(job.model, [job.prompt], job.params, tally=tally)) as outputs:
             async for _, output in outputs:
@@ -47,9 +47,11 @@ class ChatCompletions:
             **job.constant_members(),
         )
 
-    async def stream(self, request: CreateChatCompletionRequest) -> AsyncGenerator[CreateChatCompletionStreamResponse]:
+    async def stream(
+        self, project: str, request: CreateChatCompletionRequest
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse]:
         """Write the next message, and yield what it gains; the first piece comes once nothing was refused."""
-        job = await self._prepare(request)
+        job = await self._prepare(project, request)
         tally, writers = Tally(), job.writers(DeltaWriter)
         async with aclosing(self._generation.run(job.model, [job.prompt], job.params, tally=tally)) as outputs:
             async for _, output in outputs:
@@ -58,12 +60,12 @@ class ChatCompletions:
         if job.includes_usage:
             yield job.chunk([], usage=tally.usage())
 
-    async def _prepare(self, request: CreateChatCompletionRequest) -> "_Job":
+    async def _prepare(self, project: str, request: CreateChatCompletionRequest) -> "_Job":
         _check(request)
         tool_use = read_tool_use(request)
         messages = read_messages(request.messages)
         _check_json_is_asked_for(request, messages)
-        model = await self._host.get(request.model)
+        model = await self._host.get(request.model, project=project)
         grammar = await _grammar(request, tool_use, model)
         prompt = await model.engine.render_chat(messages, tools=[tool.described() for tool in tool_use.shown])
         max_tokens = _max_tokens(request, model, num_prompt_tokens=len(prompt))

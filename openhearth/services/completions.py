@@ -28,9 +28,9 @@ class Completions:
         self._generation = generation
         self._now = now
 
-    async def create(self, request: CreateCompletionRequest) -> CreateCompletionResponse:
+    async def create(self, project: str, request: CreateCompletionRequest) -> CreateCompletionResponse:
         """Continue all prompts to their end. Raises `APIError` if the request cannot be carried out."""
-        job = await self._prepare(request)
+        job = await self._prepare(project, request)
         tally, candidates = Tally(), Candidates()
         async with aclosing(self._run(job, tally)) as outputs:
             async for number, output in outputs:
@@ -47,9 +47,9 @@ class Completions:
         ]
         return job.response(choices, usage=tally.usage())
 
-    async def stream(self, request: CreateCompletionRequest) -> AsyncGenerator[CreateCompletionResponse]:
+    async def stream(self, project: str, request: CreateCompletionRequest) -> AsyncGenerator[CreateCompletionResponse]:
         """Continue all prompts, and yield what each choice gains; the first piece comes once nothing was refused."""
-        job = await self._prepare(request)
+        job = await self._prepare(project, request)
         tally = Tally()
         scores: dict[int, Tokens] = {}
         writers = {
@@ -69,9 +69,9 @@ class Completions:
         if job.includes_usage:
             yield job.event([], usage=tally.usage())
 
-    async def _prepare(self, request: CreateCompletionRequest) -> "_Job":
+    async def _prepare(self, project: str, request: CreateCompletionRequest) -> "_Job":
         _check(request)
-        model = await self._host.get(request.model)
+        model = await self._host.get(request.model, project=project)
         job = _Job(
             request=request,
             model=model,

@@ -91,7 +91,7 @@ class Generation:
     ) -> AsyncGenerator[GenerationOutput]:
         arrival = time.perf_counter()
         has_started, reason = False, ""
-        async with aclosing(model.engine.generate(prompt, params)) as outputs:
+        async with aclosing(model.engine.generate(prompt, params, lora=model.lora)) as outputs:
             async for output in outputs:
                 if not has_started:
                     self._metrics.started(model.id, seconds=time.perf_counter() - arrival)

@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.entry import ModelEntry, ModelKind
-from openhearth.engine.base import EmbeddingEngine, TextEngine
+from openhearth.engine.base import EmbeddingEngine, LoRARequest, TextEngine
 from openhearth.errors import ModelLoadError, ModelNotFoundError, ServiceUnavailableError
+from openhearth.services.tuned_models import TunedModels
 
 E = TypeVar("E", bound=TextEngine | EmbeddingEngine)
 
@@ -27,10 +28,11 @@ class Loaders:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A text model in memory, under its own name."""
+    """A text model in memory, under its own name; a tuned one is the engine of its base with `lora`."""
 
     id: str
     engine: TextEngine
+    lora: LoRARequest | None = None
 
     @property
     def system_fingerprint(self) -> str:
@@ -49,8 +51,11 @@ class LoadedEmbeddingModel:
 class ModelHost:
     """Loads a model when it is first asked for, in a thread, once; the `defaults` already at the start."""
 
-    def __init__(self, catalog: Catalog, *, loaders: Loaders, defaults: Sequence[str]) -> None:
+    def __init__(
+        self, catalog: Catalog, tuned_models: TunedModels, *, loaders: Loaders, defaults: Sequence[str]
+    ) -> None:
         self._catalog = catalog
+        self._tuned_models = tuned_models
         self._defaults = defaults
         self._text = _Shelf(loaders.text)
         self._embedding = _Shelf(loaders.embedding)
@@ -81,14 +86,18 @@ class ModelHost:
         assert self._starting is not None
         await asyncio.shield(self._starting)
 
-    async def get(self, name: str) -> LoadedModel:
-        """Return the text model or alias of this name, loading it if it is not in memory.
+    async def get(self, name: str, *, project: str) -> LoadedModel:
+        """Return the text model, alias or tuned model of this name, loading it if it is not in memory.
 
-        Raises `ModelNotFoundError` for a name that no text model has, and `ServiceUnavailableError` if it cannot be
-        loaded.
+        Raises `ModelNotFoundError` for a name that no text model has, or none that this project may call, and
+        `ServiceUnavailableError` if it cannot be loaded.
         """
-        entry = self._find(name, "text")
-        return LoadedModel(_id(entry), await _loaded(self._text, entry))
+        tuned = await self._tuned_models.find(project, name)
+        entry = self._find(name if tuned is None else tuned.base_model, "text")
+        engine = await _loaded(self._text, entry)
+        if tuned is None:
+            return LoadedModel(_id(entry), engine)
+        return LoadedModel(name, engine, LoRARequest(name, tuned.path))
 
     async def get_embedding_model(self, name: str) -> LoadedEmbeddingModel:
         """Return the embedding model or alias of this name; raises what `get` does."""

@@ -157,6 +157,7 @@ KNOWN = {
     ("home", "blobs"),
     ("home", "openhearth.db"),
     ("home", "openhearth.db-journal"),
+    ("home", "workers"),
     ("models",),
     ("models", MODEL),
     ("models", EMBEDDING_MODEL),

@@ -14,6 +14,10 @@ from openhearth.errors import GenerationTimeoutError
 from openhearth.services.generation import Generation, Tally
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedModel, Loaders, ModelHost
+from openhearth.services.training_files import TrainingFiles
+from openhearth.services.tuned_models import TunedModels
+from openhearth.store.blobs.memory import MemoryBlobStore
+from openhearth.store.database import Database, sqlite_url
 
 PROMPTS = ([1, 2, 3], [4, 5, 6])
 ENDLESS = SamplingParams(max_tokens=2000, ignore_eos=True)
@@ -30,7 +34,8 @@ async def model() -> AsyncIterator[LoadedModel]:
 def generation(*, timeout_seconds: float) -> Generation:
     """Return the service over metrics of its own."""
     loaders = Loaders(text=lambda _: FakeTextEngine(), embedding=lambda _: FakeEmbeddingEngine())
-    host = ModelHost(Catalog(Path("none"), aliases={}), loaders=loaders, defaults=["slow"])
+    tuned_models = TunedModels(Database(sqlite_url(Path("none"))), TrainingFiles(MemoryBlobStore(), Path("none")))
+    host = ModelHost(Catalog(Path("none"), aliases={}), tuned_models, loaders=loaders, defaults=["slow"])
     return Generation(Metrics(host), timeout_seconds=timeout_seconds)
 
 
