@@ -18,18 +18,20 @@ async def create_completion(
     body: CreateCompletionRequest, request: Request, project: ProjectOf, services: ServicesOf
 ) -> Response:
     """Continue one or more prompts."""
-    return await _answer(body, request, services)
+    return await _answer(body, request, project, services)
 
 
 @router.post("/v1/extended/completions", response_model=CreateCompletionResponse)
 async def create_extended_completion(
-    body: CreateExtendedCompletionRequest, request: Request, services: ServicesOf
+    body: CreateExtendedCompletionRequest, request: Request, project: ProjectOf, services: ServicesOf
 ) -> Response:
     """Continue one or more prompts, on behalf of another server."""
-    return await _answer(body, request, services)
+    return await _answer(body, request, project, services)
 
 
-async def _answer(body: CreateCompletionRequest, request: Request, services: ServicesOf) -> Response:
+async def _answer(
+    body: CreateCompletionRequest, request: Request, project: ProjectOf, services: ServicesOf
+) -> Response:
     if body.stream:
         return await streamed(request, services.completions.stream(project, body))
     return await whole(request, services.completions.create(project, body))
