@@ -26,10 +26,12 @@ from openhearth.api.routes import FILE_PATHS, ROUTERS
 from openhearth.api.server import Server, bind
 from openhearth.catalog.catalog import Catalog
 from openhearth.engine.embedding.config import EmbeddingConfig
-from openhearth.engine.registry import load_embedding_engine, load_text_engine
+from openhearth.engine.image.config import ImageEngineConfig
+from openhearth.engine.registry import load_embedding_engine, load_image_engine, load_text_engine
 from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import APIError, ConfigurationError
 from openhearth.executor.local import LocalExecutor
+from openhearth.home import secret_of
 from openhearth.jobs.recovery import living_worker, release_dead_workers
 from openhearth.jobs.worker import Lane, Worker, WorkerConfig, working
 from openhearth.services.api_keys import DEFAULT_PROJECT, APIKeys
@@ -43,6 +45,10 @@ from openhearth.services.fine_tuning import TRAIN, VALIDATE, FineTuning
 from openhearth.services.fine_tuning_runs import FineTuningRuns
 from openhearth.services.generation import Generation
 from openhearth.services.housekeeping import Housekeeping
+from openhearth.services.image_inputs import Inboxes
+from openhearth.services.image_links import ImageLinks
+from openhearth.services.image_references import ImageReferences
+from openhearth.services.images import Images
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import Loaders, ModelHost
 from openhearth.services.models import Models
@@ -95,6 +101,7 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
     database = _database(settings)
     blobs = FilesystemBlobStore(settings.home / "blobs")
     files, uploads = _file_services(settings, database, blobs)
+    image_links = _image_links(settings)
     tuned_models = TunedModels(database, TrainingFiles(blobs, _training_folder(settings)))
     host = ModelHost(catalog, tuned_models, loaders=loaders, defaults=settings.default_models)
     metrics = Metrics(host)
@@ -106,7 +113,7 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
         await database.migrate()
         host.start()
         try:
-            async with keep_house(Housekeeping(database, blobs)), AsyncExitStack() as stack:
+            async with keep_house(Housekeeping(database, blobs), image_links), AsyncExitStack() as stack:
                 if settings.worker:
                     worker = await stack.enter_async_context(_open_worker(settings, catalog, database, blobs))
                     await stack.enter_async_context(working(worker))
@@ -140,6 +147,10 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
             database, catalog, organization=settings.organization, find_obstacle=find_training_obstacle
         ),
         host=host,
+        image_links=image_links,
+        image_references=ImageReferences(files),
+        images=Images(host, image_links),
+        inboxes=Inboxes(settings.home / "incoming-images"),
         metrics=metrics,
         models=Models(catalog, tuned_models, organization=settings.organization),
         uploads=uploads,
@@ -238,6 +249,19 @@ def _loaders(settings: Settings) -> Loaders:
     return Loaders(
         text=partial(load_text_engine, config=_engine_config(settings)),
         embedding=partial(load_embedding_engine, config=_embedding_config(settings)),
+        image=partial(load_image_engine, config=_image_config(settings)),
+    )
+
+
+def _image_links(settings: Settings) -> ImageLinks:
+    return ImageLinks(FilesystemBlobStore(settings.home / "images"), secret=secret_of(settings.home, "image-links"))
+
+
+def _image_config(settings: Settings) -> ImageEngineConfig:
+    return ImageEngineConfig(
+        max_waiting_requests=settings.max_waiting_images,
+        max_batch_pixels=settings.max_batch_pixels,
+        num_threads=settings.num_threads,
     )
 
 

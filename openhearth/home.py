@@ -1,5 +1,7 @@
 """A home: the directory that holds one server's state. Knows how it is made and who owns it, not what lies in it."""
 
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,17 @@ def prepare_home(home: Path) -> Path:
             f"The home {home} cannot be made ({error.strerror}); choose another with --home or OPENHEARTH_HOME."
         ) from error
     return home
+
+
+def secret_of(home: Path, name: str) -> bytes:
+    """Return 32 random bytes that this home keeps under `name`, made when they are first asked for."""
+    file = home / f"{name}.secret"
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
+            new.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    return file.read_bytes()
 
 
 @contextmanager

@@ -22,12 +22,21 @@ DEFAULT_ALIASES = ("gpt-3.5-turbo-instruct", "gpt-3.5-turbo", "gpt-4o-mini", "ba
 DEFAULT_EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 """The same for the embedding model."""
 
+DEFAULT_IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5")
+"""The same for the image model, if there is one."""
+
 
 def _default_aliases(earlier: dict[str, Any]) -> dict[str, str]:
     text_model = earlier.get("text_model", DEFAULT_TEXT_MODEL)
     embedding_model = earlier.get("embedding_model", DEFAULT_EMBEDDING_MODEL)
     embedding_aliases = DEFAULT_EMBEDDING_ALIASES if embedding_model else ()
-    return dict.fromkeys(DEFAULT_ALIASES, text_model) | dict.fromkeys(embedding_aliases, embedding_model)
+    image_model = earlier.get("image_model") or ""
+    image_aliases = DEFAULT_IMAGE_ALIASES if image_model else ()
+    return (
+        dict.fromkeys(DEFAULT_ALIASES, text_model)
+        | dict.fromkeys(embedding_aliases, embedding_model)
+        | dict.fromkeys(image_aliases, image_model)
+    )
 
 
 class Settings(BaseSettings):
@@ -51,6 +60,7 @@ class Settings(BaseSettings):
 
     text_model: str = DEFAULT_TEXT_MODEL
     embedding_model: str = DEFAULT_EMBEDDING_MODEL
+    image_model: str | None = None
     aliases: dict[str, str] = Field(default_factory=_default_aliases)
     matryoshka_models: Annotated[list[str], NoDecode] = ["text-embedding-3-small", "text-embedding-3-large"]
 
@@ -71,6 +81,9 @@ class Settings(BaseSettings):
     embedding_dtype: Literal["bf16", "f32"] = "bf16"
     max_batch_tokens: int = Field(1024, ge=16)
     max_concurrent_requests: int = Field(512, ge=1)
+
+    max_waiting_images: int = Field(16, ge=0)
+    max_batch_pixels: int = Field(4 * 2**20, ge=2**16)
 
     organization: str = Field("openhearth", pattern=r"[A-Za-z0-9_-]{1,64}")
     worker: bool = True
@@ -93,7 +106,7 @@ class Settings(BaseSettings):
     @property
     def default_models(self) -> list[str]:
         """The models that are in memory from the start."""
-        return [model for model in (self.text_model, self.embedding_model) if model]
+        return [model for model in (self.text_model, self.embedding_model, self.image_model) if model]
 
     @field_validator("allowed_hosts", "cors_allow_origins", "matryoshka_models", mode="before")
     @classmethod

@@ -3,9 +3,9 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, OpenAI
 from openhearth.api.server import Server, bind
 from openhearth.app import build
 from openhearth.catalog.catalog import Catalog
-from openhearth.engine.base import TextEngine
+from openhearth.engine.base import ImageEngine, TextEngine
 from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.services.model_host import Loaders
 from openhearth.settings import Settings
@@ -65,12 +65,18 @@ def make_settings(root: Path, **settings: Any) -> Settings:
 
 @contextmanager
 def run_server(
-    settings: Settings, engine: TextEngine, *, embedding_engine: FakeEmbeddingEngine | None = None
+    settings: Settings,
+    engine: TextEngine,
+    *,
+    embedding_engine: FakeEmbeddingEngine | None = None,
+    load_image_engine: Callable[[Path], ImageEngine] | None = None,
 ) -> Iterator[RunningServer]:
     """Run the application in a thread for as long as the context lasts."""
     catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
     embedding = embedding_engine or FakeEmbeddingEngine()
     loaders = Loaders(text=lambda _path: engine, embedding=lambda _path: embedding)
+    if load_image_engine is not None:
+        loaders = replace(loaders, image=load_image_engine)
     app = build(settings, catalog=catalog, loaders=loaders)
     sockets: list[socket.socket] = bind(settings.host, settings.port)
     port = sockets[0].getsockname()[1]

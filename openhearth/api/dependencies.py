@@ -13,6 +13,10 @@ from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
 from openhearth.services.files import Files
 from openhearth.services.fine_tuning import FineTuning
+from openhearth.services.image_inputs import Inboxes
+from openhearth.services.image_links import ImageLinks
+from openhearth.services.image_references import ImageReferences
+from openhearth.services.images import Images
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import ModelHost
 from openhearth.services.models import Models
@@ -31,6 +35,10 @@ class Services:
     files: Files
     fine_tuning: FineTuning
     host: ModelHost
+    image_links: ImageLinks
+    image_references: ImageReferences
+    images: Images
+    inboxes: Inboxes
     metrics: Metrics
     models: Models
     uploads: Uploads

@@ -150,7 +150,7 @@ def _is_unspecified(bind_host: str) -> bool:
 class BodyLimit:
     """Ends requests whose body is larger than `max_bytes`, at the latest when that many bytes have come in.
 
-    Routes that take files have limits of their own; `exempt` matches their paths.
+    Routes that take files in forms have limits of their own; `exempt` matches their paths.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, exempt: re.Pattern[str]) -> None:
@@ -160,7 +160,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or self._exempt.fullmatch(scope["path"]):
+        if scope["type"] != "http" or self._is_exempt(scope):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
@@ -175,6 +175,10 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_counted, send)
+
+    def _is_exempt(self, scope: Scope) -> bool:
+        is_form = Headers(scope=scope).get("content-type", "").startswith("multipart/form-data")
+        return is_form and self._exempt.fullmatch(scope["path"]) is not None
 
     def _check(self, num_bytes: int) -> None:
         if num_bytes > self._max_bytes:

@@ -9,6 +9,7 @@ from openhearth.api import (
     files,
     fine_tuning,
     health,
+    images,
     models,
     uploads,
 )
@@ -17,6 +18,7 @@ ROUTERS = (
     chat_completions.router,
     completions.router,
     embeddings.router,
+    images.router,
     files.router,
     uploads.router,
     fine_tuning.router,
@@ -24,5 +26,5 @@ ROUTERS = (
     health.router,
 )
 
-FILE_PATHS = re.compile(r"/v1/files|/v1/uploads/[^/]+/parts")
+FILE_PATHS = re.compile(r"/v1/files|/v1/uploads/[^/]+/parts|/v1/images/(?:edits|variations)")
 """The routes that take files, whose limits are not those of other bodies."""

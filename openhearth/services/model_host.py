@@ -11,11 +11,15 @@ from typing import Generic, TypeVar
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.entry import ModelEntry, ModelKind
-from openhearth.engine.base import EmbeddingEngine, LoRARequest, TextEngine
+from openhearth.engine.base import EmbeddingEngine, ImageEngine, LoRARequest, TextEngine
 from openhearth.errors import ModelLoadError, ModelNotFoundError, ServiceUnavailableError
 from openhearth.services.tuned_models import TunedModels
 
-E = TypeVar("E", bound=TextEngine | EmbeddingEngine)
+E = TypeVar("E", bound=TextEngine | EmbeddingEngine | ImageEngine)
+
+
+def _without_images(_path: Path) -> ImageEngine:
+    raise ModelLoadError("this server was put together without an image engine.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class Loaders:
 
     text: Callable[[Path], TextEngine]
     embedding: Callable[[Path], EmbeddingEngine]
+    image: Callable[[Path], ImageEngine] = _without_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,14 @@ class LoadedEmbeddingModel:
     engine: EmbeddingEngine
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedImageModel:
+    """An image model in memory, under its own name."""
+
+    id: str
+    engine: ImageEngine
+
+
 class ModelHost:
     """Loads a model when it is first asked for, in a thread, once; the `defaults` already at the start."""
 
@@ -59,6 +72,7 @@ class ModelHost:
         self._defaults = defaults
         self._text = _Shelf(loaders.text)
         self._embedding = _Shelf(loaders.embedding)
+        self._image = _Shelf(loaders.image)
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -104,12 +118,18 @@ class ModelHost:
         entry = self._find(name, "embedding")
         return LoadedEmbeddingModel(_id(entry), await _loaded(self._embedding, entry))
 
+    async def get_image_model(self, name: str) -> LoadedImageModel:
+        """Return the image model or alias of this name; raises what `get` does."""
+        entry = self._find(name, "image")
+        return LoadedImageModel(_id(entry), await _loaded(self._image, entry))
+
     async def close(self) -> None:
         """Unload all models."""
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
         await self._text.clear()
         await self._embedding.clear()
+        await self._image.clear()
 
     def _find(self, name: str, kind: ModelKind) -> ModelEntry:
         entry = self._catalog.resolve(name)
@@ -121,6 +141,8 @@ class ModelHost:
         for entry in map(self._catalog.resolve, self._defaults):
             if entry.kind == "embedding":
                 await self._embedding.get(entry)
+            elif entry.kind == "image":
+                await self._image.get(entry)
             else:
                 await self._text.get(entry)
 
