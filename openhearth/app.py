@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
@@ -25,9 +25,17 @@ from openhearth.api.middleware import BodyLimit, HostCheck, RequestContext
 from openhearth.api.routes import FILE_PATHS, ROUTERS
 from openhearth.api.server import Server, bind
 from openhearth.catalog.catalog import Catalog
+from openhearth.catalog.configured import configured_catalog
+from openhearth.engine.base import TextEngine
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.image.config import ImageEngineConfig
-from openhearth.engine.registry import load_embedding_engine, load_image_engine, load_text_engine
+from openhearth.engine.registry import (
+    load_embedding_engine,
+    load_image_engine,
+    load_remote_text_engine,
+    load_text_engine,
+)
+from openhearth.engine.remote.config import RemoteConfig
 from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import APIError, ConfigurationError
 from openhearth.executor.local import LocalExecutor
@@ -58,7 +66,7 @@ from openhearth.services.training_config import TrainingConfig, find_training_ob
 from openhearth.services.training_files import TrainingFiles
 from openhearth.services.tuned_models import TunedModels
 from openhearth.services.uploads import Uploads
-from openhearth.settings import Settings
+from openhearth.settings import RemoteSettings, Settings
 from openhearth.store.blobs.base import BlobStore
 from openhearth.store.blobs.filesystem import FilesystemBlobStore
 from openhearth.store.database import Database, sqlite_url
@@ -75,7 +83,7 @@ def serve(settings: Settings, *, loaders: Loaders | None = None) -> int:
     Raises `ConfigurationError` or `ModelLoadError` with what the operator has to change.
     """
     asyncio.run(_check_keys(settings))
-    catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
+    catalog = configured_catalog(settings)
     app = build(settings, catalog=catalog, loaders=loaders or _loaders(settings))
     sockets = bind(settings.host, settings.port)
     services: Services = app.state.services
@@ -170,7 +178,7 @@ async def _work(settings: Settings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
     database = _database(settings)
     blobs = FilesystemBlobStore(settings.home / "blobs")
-    catalog = Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
+    catalog = configured_catalog(settings)
     try:
         await database.migrate()
         async with _open_worker(settings, catalog, database, blobs) as worker:
@@ -250,11 +258,26 @@ def _loaders(settings: Settings) -> Loaders:
         text=partial(load_text_engine, config=_engine_config(settings)),
         embedding=partial(load_embedding_engine, config=_embedding_config(settings)),
         image=partial(load_image_engine, config=_image_config(settings)),
+        remote=partial(_load_remote_text_engine, settings.remotes),
     )
 
 
 def _image_links(settings: Settings) -> ImageLinks:
     return ImageLinks(FilesystemBlobStore(settings.home / "images"), secret=secret_of(settings.home, "image-links"))
+
+
+def _load_remote_text_engine(remotes: Mapping[str, RemoteSettings], name: str) -> TextEngine:
+    remote = remotes[name]
+    return load_remote_text_engine(
+        RemoteConfig(
+            base_url=remote.base_url,
+            model=remote.model,
+            tokenizer=remote.tokenizer,
+            api_key=None if remote.api_key is None else remote.api_key.get_secret_value(),
+            dialect=remote.dialect,
+            max_model_len=remote.max_model_len,
+        )
+    )
 
 
 def _image_config(settings: Settings) -> ImageEngineConfig:

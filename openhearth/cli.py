@@ -21,6 +21,7 @@ from rich.text import Text
 
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
+from openhearth.catalog.configured import configured_catalog
 from openhearth.catalog.entry import ModelEntry
 from openhearth.catalog.progress import LoggedProgress, Progress, TerminalProgress
 from openhearth.errors import OpenHearthError
@@ -82,7 +83,7 @@ def serve(
     """Serve the API, after fetching the models that are missing."""
     settings = _settings(config, host=host, port=port, home=home)
     with owned_home(settings.home):
-        catalog = _catalog(settings)
+        catalog = configured_catalog(settings)
         _pull(catalog, settings.default_models)
         catalog.list()  # an alias that leads nowhere stops the server here, not its first caller
         raise typer.Exit(_application().serve(settings))
@@ -103,7 +104,7 @@ def pull(
 ) -> None:
     """Fetch models, and convert them if need be, before they are served."""
     settings = _settings(config)
-    for entry in _pull(_catalog(settings), models or settings.default_models):
+    for entry in _pull(configured_catalog(settings), models or settings.default_models):
         typer.echo(f"{entry.id} is ready at {entry.path}")
 
 
@@ -111,7 +112,7 @@ def pull(
 def list_models(config: Config = None) -> None:
     """List the models and aliases."""
     settings = _settings(config)
-    entries = _catalog(settings).list()
+    entries = configured_catalog(settings).list()
     table = _table("model", "kind", "source", _right("size"), _right("context"), "status")
     for entry in entries:
         table.add_row(*_row(entry))
@@ -161,10 +162,6 @@ def _settings(config: Path | None, **flags: Any) -> Settings:
     settings = load_settings(config=config, **flags)
     configure_logging(settings.log_level, settings.log_format)
     return settings
-
-
-def _catalog(settings: Settings) -> Catalog:
-    return Catalog(settings.models, aliases=settings.aliases, configured=settings.default_models)
 
 
 def _pull(catalog: Catalog, models: list[str]) -> list[ModelEntry]:

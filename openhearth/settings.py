@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -39,6 +39,24 @@ def _default_aliases(earlier: dict[str, Any]) -> dict[str, str]:
     )
 
 
+class RemoteSettings(BaseModel):
+    """A text model that another server computes; `docs/reference/settings.md` describes each member."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    base_url: Annotated[str, Field(pattern="^https?://.")]
+    model: str
+    tokenizer: Path
+    api_key: SecretStr | None = None
+    dialect: Literal["openai", "vllm", "llama.cpp"] = "openai"
+    max_model_len: int | None = Field(None, ge=1)
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _expand_user(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+
 class Settings(BaseSettings):
     """Every setting of the server; `docs/reference/settings.md` describes each one."""
 
@@ -62,6 +80,7 @@ class Settings(BaseSettings):
     embedding_model: str = DEFAULT_EMBEDDING_MODEL
     image_model: str | None = None
     aliases: dict[str, str] = Field(default_factory=_default_aliases)
+    remotes: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], RemoteSettings] = {}
     matryoshka_models: Annotated[list[str], NoDecode] = ["text-embedding-3-small", "text-embedding-3-large"]
 
     dtype: Literal["int8", "f16", "f32"] = "int8"

@@ -21,11 +21,20 @@ class Catalog:
     """Models and aliases by name. Reads the disk once, and again after each pull.
 
     `configured` are the models that the settings name, in any form that `pull` takes; each resolves by that form, too.
+    `remotes` are the models that other servers compute.
     """
 
-    def __init__(self, models_dir: Path, *, aliases: Mapping[str, str], configured: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        models_dir: Path,
+        *,
+        aliases: Mapping[str, str],
+        configured: Iterable[str] = (),
+        remotes: Iterable[ModelEntry] = (),
+    ) -> None:
         self._models_dir = models_dir
         self._aliases = aliases
+        self._remotes = {entry.id: entry for entry in remotes}
         self._configured = {text: _id_of(text) for text in configured}
         self._models: dict[str, ModelEntry] | None = None
 
@@ -95,7 +104,7 @@ class Catalog:
     @property
     def _inventory(self) -> dict[str, ModelEntry]:
         if self._models is None:
-            self._models = take_inventory(self._models_dir)
+            self._models = take_inventory(self._models_dir) | self._remotes
         return self._models
 
     def _alias(self, name: str) -> ModelEntry:

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Literal
 
 ModelKind = Literal["text", "embedding", "image"]
-ModelSource = Literal["embedded", "gguf", "folder", "hub"]
+ModelSource = Literal["embedded", "gguf", "folder", "hub", "remote"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """A model by one of its names.
 
-    `path` is its directory in Hugging Face layout, or `None` before it was pulled. `created` is the Unix time in whole
-    seconds at which its files came here. An alias carries what its target carries, its own `id`, and the target's id
-    as `alias_of`. `problem` is one sentence that says why files that are here cannot be served.
+    `path` is its directory in Hugging Face layout, or `None` before it was pulled; of a remote model only the tokenizer
+    lies there. `created` is the Unix time in whole seconds at which its files came here. An alias carries what its
+    target carries, its own `id`, and the target's id as `alias_of`. `problem` is one sentence that says why files that
+    are here cannot be served.
     """
 
     id: str

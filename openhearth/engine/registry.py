@@ -9,10 +9,12 @@ from typing import cast
 from openhearth.engine.base import EmbeddingEngine, ImageEngine, TextEngine
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.image.config import ImageEngineConfig
+from openhearth.engine.remote.config import RemoteConfig
 from openhearth.engine.text.config import EngineConfig
 from openhearth.errors import ModelLoadError
 
 _TEXT_ENGINE = ("openhearth.engine.text.engine", "OpenVINOTextEngine")
+_REMOTE_TEXT_ENGINE = ("openhearth.engine.remote.engine", "RemoteTextEngine")
 _EMBEDDING_ENGINE = ("openhearth.engine.embedding.engine", "OpenVINOEmbeddingEngine")
 _IMAGE_ENGINE = ("openhearth.engine.image.engine", "DiffusersImageEngine")
 _IMAGE_LIBRARIES = ("PIL", "diffusers", "torch", "transformers")
@@ -23,6 +25,13 @@ def load_text_engine(model: Path, config: EngineConfig) -> TextEngine:
     module, name = _TEXT_ENGINE
     implementation = cast("Callable[[Path, EngineConfig], TextEngine]", getattr(import_module(module), name))
     return implementation(model, config)
+
+
+def load_remote_text_engine(config: RemoteConfig) -> TextEngine:
+    """Prepare to let another server compute. Raises `ModelLoadError`."""
+    module, name = _REMOTE_TEXT_ENGINE
+    implementation = cast("Callable[[RemoteConfig], TextEngine]", getattr(import_module(module), name))
+    return implementation(config)
 
 
 def load_embedding_engine(model: Path, config: EmbeddingConfig) -> EmbeddingEngine:

@@ -22,13 +22,33 @@ def _without_images(_path: Path) -> ImageEngine:
     raise ModelLoadError("this server was put together without an image engine.")
 
 
+def _without_remotes(_model_id: str) -> TextEngine:
+    raise ModelLoadError("this server was put together without remote models.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaders:
-    """How to load a model of each kind from its directory; may take seconds, and raises `ModelLoadError`."""
+    """How to load a model of each kind from its directory; may take seconds, and raises `ModelLoadError`.
+
+    `remote` prepares to let another server compute, by the name of the model.
+    """
 
     text: Callable[[Path], TextEngine]
     embedding: Callable[[Path], EmbeddingEngine]
     image: Callable[[Path], ImageEngine] = _without_images
+    remote: Callable[[str], TextEngine] = _without_remotes
+
+    def load_text(self, entry: ModelEntry) -> TextEngine:
+        """Load a text model, or prepare to let another server compute it."""
+        return self.remote(_id(entry)) if entry.source == "remote" else self.text(_directory(entry))
+
+    def load_embedding(self, entry: ModelEntry) -> EmbeddingEngine:
+        """Load an embedding model."""
+        return self.embedding(_directory(entry))
+
+    def load_image(self, entry: ModelEntry) -> ImageEngine:
+        """Load an image model."""
+        return self.image(_directory(entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +90,9 @@ class ModelHost:
         self._catalog = catalog
         self._tuned_models = tuned_models
         self._defaults = defaults
-        self._text = _Shelf(loaders.text)
-        self._embedding = _Shelf(loaders.embedding)
-        self._image = _Shelf(loaders.image)
+        self._text = _Shelf(loaders.load_text)
+        self._embedding = _Shelf(loaders.load_embedding)
+        self._image = _Shelf(loaders.load_image)
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -150,7 +170,7 @@ class ModelHost:
 class _Shelf(Generic[E]):
     """The engines of one kind, by the ids of their models."""
 
-    def __init__(self, load: Callable[[Path], E]) -> None:
+    def __init__(self, load: Callable[[ModelEntry], E]) -> None:
         self.engines: dict[str, E] = {}
         self._load = load
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -160,9 +180,7 @@ class _Shelf(Generic[E]):
         model_id = _id(entry)
         async with self._locks[model_id]:
             if model_id not in self.engines:
-                if entry.path is None:
-                    raise ModelLoadError(f"{model_id} is not on this machine; `openhearth pull {model_id}` fetches it.")
-                self.engines[model_id] = await asyncio.to_thread(self._load, entry.path)
+                self.engines[model_id] = await asyncio.to_thread(self._load, entry)
             return self.engines[model_id]
 
     async def clear(self) -> None:
@@ -181,3 +199,9 @@ async def _loaded(shelf: _Shelf[E], entry: ModelEntry) -> E:
 
 def _id(entry: ModelEntry) -> str:
     return entry.alias_of or entry.id
+
+
+def _directory(entry: ModelEntry) -> Path:
+    if entry.path is None:
+        raise ModelLoadError(f"{_id(entry)} is not on this machine; `openhearth pull {_id(entry)}` fetches it.")
+    return entry.path
