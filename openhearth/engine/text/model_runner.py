@@ -122,12 +122,17 @@ class ModelRunner:
 
 
 def _tensor(values: NDArray[np.float32], dtype: ov.Type) -> ov.Tensor:
-    """Return values in another precision; numpy has no bfloat16, the upper half of a float32, rounded to even."""
-    if dtype != ov.Type.bf16:
-        return ov.Tensor(values.astype(dtype.to_dtype()))
-    bits = np.ascontiguousarray(values).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return ov.Tensor(rounded, ov.Shape(rounded.shape), ov.Type.bf16)
+    """Copy values into a tensor of another precision.
+
+    numpy has no bfloat16, which is the upper half of a float32, rounded to even; a tensor shows it as float16.
+    """
+    tensor = ov.Tensor(dtype, ov.Shape(values.shape))
+    if dtype == ov.Type.bf16:
+        bits = np.ascontiguousarray(values).view(np.uint32)
+        tensor.data.view(np.uint16)[...] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    else:
+        tensor.data[...] = values
+    return tensor
 
 
 def _cache_shapes(compiled: ov.CompiledModel) -> dict[str, tuple[ov.Type, list[int]]]:

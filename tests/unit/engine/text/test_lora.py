@@ -76,6 +76,20 @@ def test_two_adapters_and_the_base_in_one_batch(tmp_path: Path, architecture: st
         assert np.abs(logits[position] - reference_logits(model, directory, token_ids)).max() < 1e-3
 
 
+def test_fast_arithmetic_stays_close(tmp_path: Path) -> None:
+    """With 8-bit weights, in whatever precision is fastest here, an adapter changes the logits as it should."""
+    model = build_tiny_model(tmp_path / "model")
+    path = build_adapter(model, tmp_path / "one", seed=1)
+    runner = ModelRunner(model, EngineConfig(kv_cache_bytes=2**22))
+    runner.prepare_lora()
+    token_ids = np.random.default_rng(1).integers(3, VOCAB_SIZE, 20).tolist()
+
+    logits = runner.run(Batch([ScheduledSequence(scored(token_ids, 0, LoRAAdapter.load("one", path)), 0, 20)]))
+
+    expected = reference_logits(model, path, token_ids)
+    assert np.abs(logits - expected).mean() < 0.1 * np.abs(expected - reference_logits(model, None, token_ids)).mean()
+
+
 def test_more_adapters_than_places(tmp_path: Path) -> None:
     """Adapters that come one after the other displace each other without a trace."""
     model = build_tiny_model(tmp_path / "model")
