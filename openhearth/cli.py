@@ -90,6 +90,14 @@ def serve(
 
 
 @command.command()
+def worker(home: Home = None, config: Config = None) -> None:
+    """Carry out the fine-tuning jobs of a home, beside its server or other workers, until told to stop."""
+    settings = _settings(config, home=home)
+    prepare_home(settings.home)
+    _application().work(settings)
+
+
+@command.command()
 def pull(
     models: Annotated[
         list[str] | None,
