@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import llguidance
 import pytest
-from jsonschema import validate
 
 from openhearth.engine.base import GenerationOutput, SamplingParams
 from openhearth.engine.text.config import EngineConfig
@@ -75,7 +75,7 @@ class TestGrammar:
         for index in range(4):
             candidate = [output for output in outputs if output.index == index]
             if candidate[-1].finish_reason == "stop":
-                validate(json.loads("".join(output.text for output in candidate)), SCHEMA)
+                jsonschema_rs.validate(SCHEMA, json.loads("".join(output.text for output in candidate)))
         assert "stop" in {output.finish_reason for output in outputs}
 
     async def test_unusable_grammar(self, build: BuildEngine) -> None:
