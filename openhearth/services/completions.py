@@ -88,7 +88,7 @@ class Completions:
         prompts = [prompt.token_ids for prompt in job.prompts]
         outputs = self._generation.run(job.model, prompts, params, tally=tally)
         if params.prompt_logprobs is not None:
-            outputs = _scores_first(outputs)
+            outputs = scores_first(outputs)
         if isinstance(job.request, CreateExtendedCompletionRequest) and job.request.return_tokens_as_token_ids:
             outputs = with_token_ids(outputs)
         async with aclosing(outputs):
@@ -194,7 +194,7 @@ def _sampling_params(request: CreateCompletionRequest) -> SamplingParams:
     return extended(params, request) if isinstance(request, CreateExtendedCompletionRequest) else params
 
 
-async def _scores_first(outputs: NumberedOutputs) -> NumberedOutputs:
+async def scores_first(outputs: NumberedOutputs) -> NumberedOutputs:
     """Hold back what the other candidates of a prompt gain before its scores have come, with its first candidate."""
     held: dict[int, list[GenerationOutput]] = defaultdict(list)
     scored: set[int] = set()

@@ -68,6 +68,8 @@ class TestWithKeys:
         assert status(own, f"Bearer {secret}") == 200
         assert status(own, "Basic " + base64.b64encode(f":{secret}".encode()).decode()) == 200
         assert status(own, "Basic " + base64.b64encode(f"user:{secret}".encode()).decode()) == 401
+        assert status(own, "Basic %%%") == 401
+        assert status(own, "Digest abc") == 401
         assert status(own, None) == 401
         assert status(own, f"Bearer {secret}x") == 401
         assert httpx2.get(f"{own.url}/health").status_code == 200

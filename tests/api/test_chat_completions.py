@@ -138,6 +138,18 @@ class TestMessages:
 
         assert create(client, messages=messages).choices[0].message.content == "Fine."
 
+    def test_calls_of_other_kinds(self, client: OpenAI) -> None:
+        """A chat may hold calls of custom tools, and calls whose arguments are no JSON."""
+        calls = [
+            {"id": "call_1", "type": "custom", "custom": {"name": "run", "input": "x"}},
+            {"id": "call_2", "type": "function", "function": {"name": "get_time", "arguments": "{broken"}},
+        ]
+        answers = [{"role": "tool", "tool_call_id": call["id"], "content": "«done»"} for call in calls]
+
+        answer = create(client, messages=[{"role": "assistant", "tool_calls": calls}, *answers])
+
+        assert answer.choices[0].message.content == "done"
+
     def test_older_form_of_calls(self, client: OpenAI) -> None:
         """Calls and answers may come in the older form."""
         messages = [
@@ -560,6 +572,17 @@ class TestTools:
         assert choice.finish_reason == "length"
         [call] = calls(choice)
         assert '{"city": "Paris"}'.startswith(call["function"]["arguments"])
+
+    def test_custom_tool_cut_by_length(self, client: OpenAI) -> None:
+        """Of a custom tool's input that is cut short there is what there is."""
+        tool = {"type": "custom", "custom": {"name": "run"}}
+        choice = {"type": "custom", "custom": {"name": "run"}}
+
+        answer = create(client, tools=[tool], tool_choice=choice, max_tokens=60).choices[0]
+
+        assert answer.finish_reason == "length"
+        [call] = calls(answer)
+        assert call["custom"]["input"].startswith('{"input": "')
 
     def test_logprobs_are_of_content(self, client: OpenAI) -> None:
         """Log-probabilities are those of the content; what makes up a call has none."""

@@ -10,7 +10,7 @@ from openhearth.catalog.catalog import Catalog
 from openhearth.engine.base import SamplingParams
 from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
-from openhearth.errors import GenerationTimeoutError
+from openhearth.errors import GenerationTimeoutError, InvalidValueError
 from openhearth.services.generation import Generation, Tally
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedModel, Loaders, ModelHost
@@ -73,3 +73,25 @@ async def test_within_the_limit(model: LoadedModel) -> None:
 
     assert {number for number, _ in outputs} == {0, 1}
     assert sum(output.finish_reason is not None for _, output in outputs) == 2
+
+
+async def test_one_prompt_fails() -> None:
+    """When one prompt of a request fails, its error is raised and the others are given up."""
+    engine = FakeTextEngine(step_seconds=0.001)
+    failing = [*PROMPTS, [10**6]]
+
+    outputs = generation(timeout_seconds=60).run(LoadedModel("slow", engine), failing, ENDLESS, tally=Tally())
+    with pytest.raises(InvalidValueError):
+        [output async for output in outputs]
+
+    assert engine.stats().num_requests_running == 0
+
+
+async def test_caller_leaves(model: LoadedModel) -> None:
+    """When the caller leaves in the middle, all prompts of its request are given up."""
+    outputs = generation(timeout_seconds=60).run(model, PROMPTS, ENDLESS, tally=Tally())
+    await anext(outputs)
+
+    await outputs.aclose()
+
+    assert model.engine.stats().num_requests_running == 0
