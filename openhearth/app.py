@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
@@ -26,12 +26,12 @@ from openhearth.api.routes import FILE_PATHS, ROUTERS
 from openhearth.api.server import Server, bind
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.configured import configured_catalog
-from openhearth.engine.base import TextEngine
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.image.config import ImageEngineConfig
 from openhearth.engine.registry import (
     load_embedding_engine,
     load_image_engine,
+    load_remote_embedding_engine,
     load_remote_text_engine,
     load_text_engine,
 )
@@ -258,7 +258,8 @@ def _loaders(settings: Settings) -> Loaders:
         text=partial(load_text_engine, config=_engine_config(settings)),
         embedding=partial(load_embedding_engine, config=_embedding_config(settings)),
         image=partial(load_image_engine, config=_image_config(settings)),
-        remote=partial(_load_remote_text_engine, settings.remotes),
+        remote=lambda name: load_remote_text_engine(_remote_config(settings.remotes[name])),
+        remote_embedding=lambda name: load_remote_embedding_engine(_remote_config(settings.remotes[name])),
     )
 
 
@@ -266,17 +267,14 @@ def _image_links(settings: Settings) -> ImageLinks:
     return ImageLinks(FilesystemBlobStore(settings.home / "images"), secret=secret_of(settings.home, "image-links"))
 
 
-def _load_remote_text_engine(remotes: Mapping[str, RemoteSettings], name: str) -> TextEngine:
-    remote = remotes[name]
-    return load_remote_text_engine(
-        RemoteConfig(
-            base_url=remote.base_url,
-            model=remote.model,
-            tokenizer=remote.tokenizer,
-            api_key=None if remote.api_key is None else remote.api_key.get_secret_value(),
-            dialect=remote.dialect,
-            max_model_len=remote.max_model_len,
-        )
+def _remote_config(remote: RemoteSettings) -> RemoteConfig:
+    return RemoteConfig(
+        base_url=remote.base_url,
+        model=remote.model,
+        tokenizer=remote.tokenizer,
+        api_key=None if remote.api_key is None else remote.api_key.get_secret_value(),
+        dialect=remote.dialect,
+        max_model_len=remote.max_model_len,
     )
 
 

@@ -40,7 +40,7 @@ def _default_aliases(earlier: dict[str, Any]) -> dict[str, str]:
 
 
 class RemoteSettings(BaseModel):
-    """A text model that another server computes; `docs/reference/settings.md` describes each member."""
+    """A model that another server computes; `docs/reference/settings.md` describes each member."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -48,6 +48,7 @@ class RemoteSettings(BaseModel):
     model: str
     tokenizer: Path
     api_key: SecretStr | None = None
+    kind: Literal["text", "embedding"] = "text"
     dialect: Literal["openai", "vllm", "llama.cpp"] = "openai"
     max_model_len: int | None = Field(None, ge=1)
 

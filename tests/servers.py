@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, OpenAI
 from openhearth.api.server import Server, bind
 from openhearth.app import build
 from openhearth.catalog.catalog import Catalog
-from openhearth.engine.base import ImageEngine, TextEngine
+from openhearth.engine.base import EmbeddingEngine, ImageEngine, TextEngine
 from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.services.model_host import Loaders
 from openhearth.settings import Settings
@@ -29,7 +29,7 @@ class RunningServer:
 
     port: int
     engine: TextEngine
-    embedding_engine: FakeEmbeddingEngine
+    embedding_engine: EmbeddingEngine
     settings: Settings
 
     @property
@@ -68,7 +68,7 @@ def run_server(
     settings: Settings,
     engine: TextEngine,
     *,
-    embedding_engine: FakeEmbeddingEngine | None = None,
+    embedding_engine: EmbeddingEngine | None = None,
     load_image_engine: Callable[[Path], ImageEngine] | None = None,
 ) -> Iterator[RunningServer]:
     """Run the application in a thread for as long as the context lasts."""

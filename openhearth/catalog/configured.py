@@ -20,7 +20,7 @@ def _remote_entry(name: str, remote: RemoteSettings) -> ModelEntry:
     is_there = (remote.tokenizer / "tokenizer.json").is_file()
     return ModelEntry(
         id=name,
-        kind="text",
+        kind=remote.kind,
         source="remote",
         path=remote.tokenizer,
         owned_by="remote",

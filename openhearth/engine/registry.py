@@ -16,6 +16,7 @@ from openhearth.errors import ModelLoadError
 _TEXT_ENGINE = ("openhearth.engine.text.engine", "OpenVINOTextEngine")
 _REMOTE_TEXT_ENGINE = ("openhearth.engine.remote.engine", "RemoteTextEngine")
 _EMBEDDING_ENGINE = ("openhearth.engine.embedding.engine", "OpenVINOEmbeddingEngine")
+_REMOTE_EMBEDDING_ENGINE = ("openhearth.engine.remote.embedding", "RemoteEmbeddingEngine")
 _IMAGE_ENGINE = ("openhearth.engine.image.engine", "DiffusersImageEngine")
 _IMAGE_LIBRARIES = ("PIL", "diffusers", "torch", "transformers")
 
@@ -39,6 +40,13 @@ def load_embedding_engine(model: Path, config: EmbeddingConfig) -> EmbeddingEngi
     module, name = _EMBEDDING_ENGINE
     implementation = cast("Callable[[Path, EmbeddingConfig], EmbeddingEngine]", getattr(import_module(module), name))
     return implementation(model, config)
+
+
+def load_remote_embedding_engine(config: RemoteConfig) -> EmbeddingEngine:
+    """Prepare to let another server compute. Raises `ModelLoadError`."""
+    module, name = _REMOTE_EMBEDDING_ENGINE
+    implementation = cast("Callable[[RemoteConfig], EmbeddingEngine]", getattr(import_module(module), name))
+    return implementation(config)
 
 
 def load_image_engine(model: Path, config: ImageEngineConfig) -> ImageEngine:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
@@ -22,7 +22,7 @@ def _without_images(_path: Path) -> ImageEngine:
     raise ModelLoadError("this server was put together without an image engine.")
 
 
-def _without_remotes(_model_id: str) -> TextEngine:
+def _without_remotes(_model_id: str) -> NoReturn:
     raise ModelLoadError("this server was put together without remote models.")
 
 
@@ -30,21 +30,23 @@ def _without_remotes(_model_id: str) -> TextEngine:
 class Loaders:
     """How to load a model of each kind from its directory; may take seconds, and raises `ModelLoadError`.
 
-    `remote` prepares to let another server compute, by the name of the model.
+    `remote` and `remote_embedding` prepare to let another server compute, by the name of the model.
     """
 
     text: Callable[[Path], TextEngine]
     embedding: Callable[[Path], EmbeddingEngine]
     image: Callable[[Path], ImageEngine] = _without_images
     remote: Callable[[str], TextEngine] = _without_remotes
+    remote_embedding: Callable[[str], EmbeddingEngine] = _without_remotes
 
     def load_text(self, entry: ModelEntry) -> TextEngine:
         """Load a text model, or prepare to let another server compute it."""
         return self.remote(_id(entry)) if entry.source == "remote" else self.text(_directory(entry))
 
     def load_embedding(self, entry: ModelEntry) -> EmbeddingEngine:
-        """Load an embedding model."""
-        return self.embedding(_directory(entry))
+        """Load an embedding model, or prepare to let another server compute it."""
+        is_remote = entry.source == "remote"
+        return self.remote_embedding(_id(entry)) if is_remote else self.embedding(_directory(entry))
 
     def load_image(self, entry: ModelEntry) -> ImageEngine:
         """Load an image model."""

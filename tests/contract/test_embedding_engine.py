@@ -6,6 +6,7 @@ returns the engine.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,13 +18,18 @@ import pytest
 from openhearth.engine.base import EmbeddingEngine
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.fake.embedding import FakeEmbeddingEngine
+from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.engine.registry import load_embedding_engine
+from openhearth.engine.remote.config import RemoteConfig
+from openhearth.engine.remote.embedding import RemoteEmbeddingEngine
 from openhearth.errors import (
     ContextLengthExceededError,
     InvalidValueError,
     RateLimitError,
     ServiceUnavailableError,
 )
+from openhearth.logs import configure_logging
+from tests.servers import EMBEDDING_MODEL, make_settings, run_server
 from tests.tiny_encoders import build_tiny_encoder
 
 TEXTS = ["The quick brown fox jumps over the lazy dog.", "Café, naïve; 12345 + 67890.", "x", "日本語" * 5]
@@ -54,7 +60,38 @@ def build_openvino(*, max_concurrent_requests: int = 64) -> EmbeddingEngine:
     return load_embedding_engine(tiny_model(), config)
 
 
-BUILDERS: dict[str, Callable[..., EmbeddingEngine]] = {"fake": build_fake, "openvino": build_openvino}
+def build_remote(*, max_concurrent_requests: int = 64) -> EmbeddingEngine:
+    """Build the engine that lets another openhearth compute, with that server over the same tiny model."""
+    return EngineWithServer(build_openvino(), max_concurrent_requests=max_concurrent_requests)
+
+
+class EngineWithServer(RemoteEmbeddingEngine):
+    """A remote engine that ends its server when it is closed."""
+
+    def __init__(self, computing: EmbeddingEngine, *, max_concurrent_requests: int) -> None:
+        self._servers = ExitStack()
+        settings = make_settings(Path(mkdtemp()))
+        server = self._servers.enter_context(run_server(settings, FakeTextEngine(), embedding_engine=computing))
+        config = RemoteConfig(base_url=f"{server.url}/v1", model=EMBEDDING_MODEL, tokenizer=tiny_model())
+        super().__init__(config, max_concurrent_requests=max_concurrent_requests)
+
+    async def close(self) -> None:
+        """Close the connections, then the server."""
+        await super().close()
+        await asyncio.to_thread(self._servers.close)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> None:
+    """Keep the access log of the servers behind remote engines out of the tests' output."""
+    configure_logging("error", "json")
+
+
+BUILDERS: dict[str, Callable[..., EmbeddingEngine]] = {
+    "fake": build_fake,
+    "openvino": build_openvino,
+    "remote": build_remote,
+}
 
 
 @pytest.fixture(params=list(BUILDERS))

@@ -14,6 +14,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from openhearth.engine.embedding.architectures.graph import Inputs, int64
+from openhearth.engine.embedding.tokenizer import default_prompt
 from openhearth.errors import ModelLoadError
 
 PoolingMode = Literal["cls", "mean", "last_token"]
@@ -56,7 +57,7 @@ class PoolingConfig:
                         f"The module {other!r} of {model / 'modules.json'} is not supported; Transformer, Pooling and "
                         "Normalize are."
                     )
-        return cls(mode=mode, prompt=_default_prompt(model))
+        return cls(mode=mode, prompt=default_prompt(model))
 
 
 def pool(hidden: ov.Output, inputs: Inputs, mode: PoolingMode) -> ov.Output:
@@ -83,10 +84,3 @@ def _mode(config: Mapping[str, Any]) -> PoolingMode:
             f"Pooling by {' and '.join(names) or 'nothing'} is not supported; {', '.join(_MODES)} are."
         )
     return _MODES[names[0]]
-
-
-def _default_prompt(model: Path) -> str:
-    file = model / "config_sentence_transformers.json"
-    config = json.loads(file.read_bytes()) if file.is_file() else {}
-    prompt: str = (config.get("prompts") or {}).get(config.get("default_prompt_name"), "")
-    return prompt

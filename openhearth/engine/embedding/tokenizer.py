@@ -58,3 +58,11 @@ class Tokenizer:
         content = token.get("content") if isinstance(token, dict) else token
         token_id: int | None = self._fast.token_to_id(content) if content else None
         return token_id
+
+
+def default_prompt(model: Path) -> str:
+    """Return what a model puts before every text, as its sentence-transformers files say; nothing without them."""
+    file = model / "config_sentence_transformers.json"
+    config: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
+    prompt: str = (config.get("prompts") or {}).get(config.get("default_prompt_name"), "")
+    return prompt

@@ -1,1 +1,1 @@
-"""Text models that another server computes, behind any OpenAI-compatible base URL."""
+"""Models that another server computes, behind any OpenAI-compatible base URL."""

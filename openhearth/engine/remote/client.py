@@ -25,7 +25,7 @@ _DEFAULT_RETRY_SECONDS = 1.0
 
 
 class RemoteClient:
-    """Posts completions. How long a generation may take is for the caller to say, by closing what it reads."""
+    """Posts requests. How long an answer may take is for the caller to say, by closing what it reads."""
 
     def __init__(self, config: RemoteConfig) -> None:
         self._model = config.model
@@ -38,11 +38,11 @@ class RemoteClient:
 
     async def create(self, members: Mapping[str, Any]) -> dict[str, Any]:
         """Return a whole completion. Raises `APIError`."""
-        with _own_errors():
-            response = await self._http.post("completions", json={"model": self._model, **members})
-            if response.status_code != httpx2.codes.OK:
-                raise error_of(response.status_code, response.headers, response.content)
-            return _object(response.content)
+        return await self._post("completions", members)
+
+    async def create_embeddings(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        """Return embeddings. Raises `APIError`."""
+        return await self._post("embeddings", members)
 
     async def stream(self, members: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """Yield the events of a completion; closing the iterator closes the connection. Raises `APIError`."""
@@ -62,6 +62,13 @@ class RemoteClient:
     async def close(self) -> None:
         """Close all connections; what is being read ends with an error."""
         await self._http.aclose()
+
+    async def _post(self, route: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        with _own_errors():
+            response = await self._http.post(route, json={"model": self._model, **members})
+            if response.status_code != httpx2.codes.OK:
+                raise error_of(response.status_code, response.headers, response.content)
+            return _object(response.content)
 
 
 def error_of(status_code: int, headers: Mapping[str, str], content: bytes) -> APIError:
