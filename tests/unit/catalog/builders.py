@@ -9,15 +9,13 @@ from typing import Any
 import gguf
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
+from tokenizers import Tokenizer
 
 from openhearth.catalog.embedded import EmbeddedModel
 from openhearth.catalog.entry import ModelKind
+from tests.tiny_models import SPECIAL_TOKENS, byte_level_tokenizer
 
 TEXTS = ["The quick brown fox jumps over the lazy dog.", "Café, naïve; 12345 + 67890.", "    return a_b(c)\n\n\tpass"]
-CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def build_folder(path: Path, *, weights: str = "model.safetensors", **config: Any) -> Path:
@@ -30,20 +28,6 @@ def build_folder(path: Path, *, weights: str = "model.safetensors", **config: An
     return path
 
 
-def byte_level_tokenizer() -> Tokenizer:
-    """Return a byte-level BPE tokenizer with three control tokens and a few merges."""
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = BpeTrainer(
-        vocab_size=320,
-        special_tokens=CONTROL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    return tokenizer
-
-
 def gpt2_tokenizer_fields(tokenizer: Tokenizer, *, pre: str = "smollm") -> dict[str, Any]:
     """Return the metadata that llama.cpp keeps of a byte-level tokenizer."""
     model = json.loads(tokenizer.to_str())["model"]
@@ -52,7 +36,7 @@ def gpt2_tokenizer_fields(tokenizer: Tokenizer, *, pre: str = "smollm") -> dict[
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": pre,
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [3 if token in CONTROL_TOKENS else 1 for token in tokens],
+        "tokenizer.ggml.token_type": [3 if token in SPECIAL_TOKENS else 1 for token in tokens],
         "tokenizer.ggml.merges": [" ".join(merge) for merge in model["merges"]],
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": 2,

@@ -11,8 +11,8 @@ import transformers
 from openhearth.catalog import gguf_tensors
 from openhearth.catalog.gguf_convert import convert_gguf
 from openhearth.catalog.progress import SilentProgress
+from tests.tiny_models import byte_level_tokenizer
 from tests.unit.catalog.builders import (
-    byte_level_tokenizer,
     gpt2_tokenizer_fields,
     llama_fields,
     write_gguf,

@@ -16,10 +16,9 @@ from tokenizers import Tokenizer
 from openhearth.catalog.gguf_file import GGUFFile
 from openhearth.catalog.gguf_tokenizer import build_tokenizer, tokenizer_config
 from openhearth.errors import ModelLoadError
+from tests.tiny_models import SPECIAL_TOKENS, byte_level_tokenizer
 from tests.unit.catalog.builders import (
-    CONTROL_TOKENS,
     TEXTS,
-    byte_level_tokenizer,
     gpt2_tokenizer_fields,
     llama_fields,
     write_gguf,
@@ -212,7 +211,7 @@ class TestConfig:
         chat = loaded.apply_chat_template([{"role": "user", "content": "Hi 12"}], tokenize=False)
         assert chat == "<|im_start|>user\nHi 12<|im_end|>\n"
         assert loaded.encode(chat) == tokenizer.encode(chat).ids
-        assert [loaded.unk_token, loaded.bos_token, loaded.eos_token] == CONTROL_TOKENS
+        assert [loaded.unk_token, loaded.bos_token, loaded.eos_token] == SPECIAL_TOKENS
 
     def test_an_unknown_kind_is_refused_with_the_known_ones(self, tmp_path: Path) -> None:
         """WordPiece and the like are refused by name."""
