@@ -29,6 +29,7 @@ from openhearth.catalog.configured import configured_catalog
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.image.config import ImageEngineConfig
 from openhearth.engine.registry import (
+    estimate_text_engine,
     load_embedding_engine,
     load_image_engine,
     load_remote_embedding_engine,
@@ -60,6 +61,7 @@ from openhearth.services.images import Images
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import Loaders, ModelHost
 from openhearth.services.models import Models
+from openhearth.services.resident_models import ResidentModels, default_model_memory_bytes
 from openhearth.services.result_files import ResultFiles
 from openhearth.services.storage_quota import StorageQuota
 from openhearth.services.training_config import TrainingConfig, find_training_obstacle
@@ -111,7 +113,9 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
     files, uploads = _file_services(settings, database, blobs)
     image_links = _image_links(settings)
     tuned_models = TunedModels(database, TrainingFiles(blobs, _training_folder(settings)))
-    host = ModelHost(catalog, tuned_models, loaders=loaders, defaults=settings.default_models)
+    host = ModelHost(
+        catalog, tuned_models, loaders=loaders, defaults=settings.default_models, residents=_residents(settings)
+    )
     metrics = Metrics(host)
     generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
     api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
@@ -260,6 +264,13 @@ def _loaders(settings: Settings) -> Loaders:
         image=partial(load_image_engine, config=_image_config(settings)),
         remote=lambda name: load_remote_text_engine(_remote_config(settings.remotes[name])),
         remote_embedding=lambda name: load_remote_embedding_engine(_remote_config(settings.remotes[name])),
+        estimate_text=partial(estimate_text_engine, config=_engine_config(settings)),
+    )
+
+
+def _residents(settings: Settings) -> ResidentModels:
+    return ResidentModels(
+        max_bytes=settings.model_memory_bytes or default_model_memory_bytes(), idle_seconds=settings.model_idle_seconds
     )
 
 

@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     image_model: str | None = None
     aliases: dict[str, str] = Field(default_factory=_default_aliases)
     remotes: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], RemoteSettings] = {}
+    model_memory_bytes: int | None = Field(None, ge=1)
+    model_idle_seconds: float = Field(3600.0, ge=0)
     matryoshka_models: Annotated[list[str], NoDecode] = ["text-embedding-3-small", "text-embedding-3-large"]
 
     dtype: Literal["int8", "f16", "f32"] = "int8"

@@ -2,20 +2,28 @@
 
 import asyncio
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
+
+import structlog
 
 from openhearth import __version__
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.entry import ModelEntry, ModelKind
 from openhearth.engine.base import EmbeddingEngine, ImageEngine, LoRARequest, TextEngine
 from openhearth.errors import ModelLoadError, ModelNotFoundError, ServiceUnavailableError
+from openhearth.services.resident_models import Engine, ResidentModels
 from openhearth.services.tuned_models import TunedModels
 
+logger = structlog.get_logger(__name__)
+
+_UNLOAD_INTERVAL_SECONDS = 10.0
+
 E = TypeVar("E", bound=TextEngine | EmbeddingEngine | ImageEngine)
+H = TypeVar("H")
 
 
 def _without_images(_path: Path) -> ImageEngine:
@@ -30,7 +38,8 @@ def _without_remotes(_model_id: str) -> NoReturn:
 class Loaders:
     """How to load a model of each kind from its directory; may take seconds, and raises `ModelLoadError`.
 
-    `remote` and `remote_embedding` prepare to let another server compute, by the name of the model.
+    `remote` and `remote_embedding` prepare to let another server compute, by the name of the model. `estimate_text`
+    says how many bytes of memory a text model needs; the others are taken to need as many as their weights have.
     """
 
     text: Callable[[Path], TextEngine]
@@ -38,6 +47,25 @@ class Loaders:
     image: Callable[[Path], ImageEngine] = _without_images
     remote: Callable[[str], TextEngine] = _without_remotes
     remote_embedding: Callable[[str], EmbeddingEngine] = _without_remotes
+    estimate_text: Callable[[Path], int] | None = None
+
+    def estimate(self, entry: ModelEntry) -> int:
+        """Return how many bytes of memory a model needs."""
+        if entry.source == "remote":
+            return 0
+        if entry.kind == "text" and self.estimate_text is not None:
+            return self.estimate_text(_directory(entry))
+        return entry.size_bytes or 0
+
+    def of_kind(self, kind: ModelKind) -> Callable[[ModelEntry], TextEngine | EmbeddingEngine | ImageEngine]:
+        """Return what loads models of this kind."""
+        match kind:
+            case "text":
+                return self.load_text
+            case "embedding":
+                return self.load_embedding
+            case "image":
+                return self.load_image
 
     def load_text(self, entry: ModelEntry) -> TextEngine:
         """Load a text model, or prepare to let another server compute it."""
@@ -53,7 +81,7 @@ class Loaders:
         return self.image(_directory(entry))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class LoadedModel:
     """A text model in memory, under its own name; a tuned one is the engine of its base with `lora`."""
 
@@ -67,7 +95,7 @@ class LoadedModel:
         return f"fp_{hashlib.sha256(f'{self.id} {__version__}'.encode()).hexdigest()[:10]}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class LoadedEmbeddingModel:
     """An embedding model in memory, under its own name."""
 
@@ -75,7 +103,7 @@ class LoadedEmbeddingModel:
     engine: EmbeddingEngine
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class LoadedImageModel:
     """An image model in memory, under its own name."""
 
@@ -83,39 +111,56 @@ class LoadedImageModel:
     engine: ImageEngine
 
 
+_HOLDERS = {"text": LoadedModel, "embedding": LoadedEmbeddingModel, "image": LoadedImageModel}
+
+
 class ModelHost:
-    """Loads a model when it is first asked for, in a thread, once; the `defaults` already at the start."""
+    """Loads a model when it is first asked for, in a thread, once; the `defaults` already at the start.
+
+    A model that `get` has returned stays in memory for as long as somebody holds it.
+    """
 
     def __init__(
-        self, catalog: Catalog, tuned_models: TunedModels, *, loaders: Loaders, defaults: Sequence[str]
+        self,
+        catalog: Catalog,
+        tuned_models: TunedModels,
+        *,
+        loaders: Loaders,
+        defaults: Sequence[str],
+        residents: ResidentModels,
     ) -> None:
         self._catalog = catalog
         self._tuned_models = tuned_models
         self._defaults = defaults
-        self._text = _Shelf(loaders.load_text)
-        self._embedding = _Shelf(loaders.load_embedding)
-        self._image = _Shelf(loaders.load_image)
+        self._loaders = loaders
+        self._residents = residents
+        self._kinds: dict[str, ModelKind] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._unloading: asyncio.Task[NoReturn] | None = None
 
     @property
     def loaded(self) -> Sequence[LoadedModel]:
         """The text models that are in memory."""
-        return [LoadedModel(model_id, engine) for model_id, engine in self._text.engines.items()]
+        return [LoadedModel(model_id, cast("TextEngine", engine)) for model_id, engine in self._engines("text")]
 
     @property
     def loaded_embedding_models(self) -> Sequence[LoadedEmbeddingModel]:
         """The embedding models that are in memory."""
-        return [LoadedEmbeddingModel(model_id, engine) for model_id, engine in self._embedding.engines.items()]
+        return [
+            LoadedEmbeddingModel(model_id, cast("EmbeddingEngine", engine))
+            for model_id, engine in self._engines("embedding")
+        ]
 
     @property
     def is_ready(self) -> bool:
-        """Whether the default models are in memory."""
+        """Whether the default models have been loaded."""
         starting = self._starting
         return starting is not None and starting.done() and not starting.cancelled() and starting.exception() is None
 
     def start(self) -> None:
-        """Begin to load the default models."""
+        """Begin to load the default models, and to unload what is idle."""
         self._starting = asyncio.create_task(self._load_defaults())
+        self._unloading = asyncio.create_task(self._unload_regularly())
 
     async def ready(self) -> None:
         """Wait until the default models are in memory. Raises `ModelLoadError` if one cannot be loaded."""
@@ -129,29 +174,33 @@ class ModelHost:
         `ServiceUnavailableError` if it cannot be loaded.
         """
         tuned = await self._tuned_models.find(project, name)
-        entry = self._find(name if tuned is None else tuned.base_model, "text")
-        engine = await _loaded(self._text, entry)
         if tuned is None:
-            return LoadedModel(_id(entry), engine)
-        return LoadedModel(name, engine, LoRARequest(name, tuned.path))
+            entry = self._find(name, "text")
+            return await self._get(entry, self._loaders.load_text, partial(LoadedModel, _id(entry)))
+        entry, lora = self._find(tuned.base_model, "text"), LoRARequest(name, tuned.path)
+        return await self._get(entry, self._loaders.load_text, partial(LoadedModel, name, lora=lora))
 
     async def get_embedding_model(self, name: str) -> LoadedEmbeddingModel:
         """Return the embedding model or alias of this name; raises what `get` does."""
         entry = self._find(name, "embedding")
-        return LoadedEmbeddingModel(_id(entry), await _loaded(self._embedding, entry))
+        return await self._get(entry, self._loaders.load_embedding, partial(LoadedEmbeddingModel, _id(entry)))
 
     async def get_image_model(self, name: str) -> LoadedImageModel:
         """Return the image model or alias of this name; raises what `get` does."""
         entry = self._find(name, "image")
-        return LoadedImageModel(_id(entry), await _loaded(self._image, entry))
+        return await self._get(entry, self._loaders.load_image, partial(LoadedImageModel, _id(entry)))
+
+    async def unload_idle(self) -> None:
+        """Unload what nobody has used for long; the default models stay."""
+        await self._residents.unload_idle(kept={_id(self._catalog.resolve(name)) for name in self._defaults})
 
     async def close(self) -> None:
         """Unload all models."""
+        if self._unloading is not None:
+            self._unloading.cancel()
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
-        await self._text.clear()
-        await self._embedding.clear()
-        await self._image.clear()
+        await self._residents.clear()
 
     def _find(self, name: str, kind: ModelKind) -> ModelEntry:
         entry = self._catalog.resolve(name)
@@ -159,44 +208,34 @@ class ModelHost:
             raise ModelNotFoundError(name)
         return entry
 
+    def _engines(self, kind: ModelKind) -> list[tuple[str, Engine]]:
+        engines = self._residents.engines.items()
+        return [(model_id, engine) for model_id, engine in engines if self._kinds[model_id] == kind]
+
+    async def _get(self, entry: ModelEntry, load: Callable[[ModelEntry], E], hold: Callable[[E], H]) -> H:
+        try:
+            return await self._resident(entry, load, hold)
+        except ModelLoadError as error:
+            raise ServiceUnavailableError(f"The model `{entry.id}` cannot be loaded: {error}") from error
+
+    async def _resident(self, entry: ModelEntry, load: Callable[[ModelEntry], E], hold: Callable[[E], H]) -> H:
+        self._kinds[_id(entry)] = entry.kind
+        estimate = partial(self._loaders.estimate, entry)
+        return await self._residents.get(_id(entry), estimate=estimate, load=partial(load, entry), hold=hold)
+
     async def _load_defaults(self) -> None:
+        held = []  # so that none of them has to make room for another
         for entry in map(self._catalog.resolve, self._defaults):
-            if entry.kind == "embedding":
-                await self._embedding.get(entry)
-            elif entry.kind == "image":
-                await self._image.get(entry)
-            else:
-                await self._text.get(entry)
+            hold: partial[Any] = partial(_HOLDERS[entry.kind], _id(entry))
+            held.append(await self._resident(entry, self._loaders.of_kind(entry.kind), hold))
 
-
-class _Shelf(Generic[E]):
-    """The engines of one kind, by the ids of their models."""
-
-    def __init__(self, load: Callable[[ModelEntry], E]) -> None:
-        self.engines: dict[str, E] = {}
-        self._load = load
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    async def get(self, entry: ModelEntry) -> E:
-        """Return the engine of a model, loading it first if it is not there. Raises `ModelLoadError`."""
-        model_id = _id(entry)
-        async with self._locks[model_id]:
-            if model_id not in self.engines:
-                self.engines[model_id] = await asyncio.to_thread(self._load, entry)
-            return self.engines[model_id]
-
-    async def clear(self) -> None:
-        """Close all engines."""
-        for engine in self.engines.values():
-            await engine.close()
-        self.engines.clear()
-
-
-async def _loaded(shelf: _Shelf[E], entry: ModelEntry) -> E:
-    try:
-        return await shelf.get(entry)
-    except ModelLoadError as error:
-        raise ServiceUnavailableError(f"The model `{entry.id}` cannot be loaded: {error}") from error
+    async def _unload_regularly(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(_UNLOAD_INTERVAL_SECONDS)
+            try:
+                await self.unload_idle()
+            except Exception:
+                logger.exception("unloading_failed")
 
 
 def _id(entry: ModelEntry) -> str:

@@ -14,6 +14,7 @@ from openhearth.errors import GenerationTimeoutError, InvalidValueError
 from openhearth.services.generation import Generation, Tally
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedModel, Loaders, ModelHost
+from openhearth.services.resident_models import ResidentModels
 from openhearth.services.training_files import TrainingFiles
 from openhearth.services.tuned_models import TunedModels
 from openhearth.store.blobs.memory import MemoryBlobStore
@@ -35,7 +36,13 @@ def generation(*, timeout_seconds: float) -> Generation:
     """Return the service over metrics of its own."""
     loaders = Loaders(text=lambda _: FakeTextEngine(), embedding=lambda _: FakeEmbeddingEngine())
     tuned_models = TunedModels(Database(sqlite_url(Path("none"))), TrainingFiles(MemoryBlobStore(), Path("none")))
-    host = ModelHost(Catalog(Path("none"), aliases={}), tuned_models, loaders=loaders, defaults=["slow"])
+    host = ModelHost(
+        Catalog(Path("none"), aliases={}),
+        tuned_models,
+        loaders=loaders,
+        defaults=["slow"],
+        residents=ResidentModels(max_bytes=0),
+    )
     return Generation(Metrics(host), timeout_seconds=timeout_seconds)
 
 
