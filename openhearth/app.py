@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -48,6 +49,7 @@ from openhearth.services.chat_completions import ChatCompletions
 from openhearth.services.checkpoint_permissions import CheckpointPermissions
 from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
+from openhearth.services.exports import ExportFormat, Exports
 from openhearth.services.file_intake import FileIntake
 from openhearth.services.files import Files
 from openhearth.services.fine_tuning import TRAIN, VALIDATE, FineTuning
@@ -233,6 +235,28 @@ async def open_api_keys(settings: Settings) -> AsyncIterator[APIKeys]:
         yield APIKeys(database, is_open=_is_loopback(settings.host))
     finally:
         await database.close()
+
+
+def export(settings: Settings, name: str, target: Path, export_format: ExportFormat) -> None:
+    """Write a tuned model to a directory. Raises `ConfigurationError` with what is wrong."""
+    if export_format == "merged" and (obstacle := find_training_obstacle()) is not None:
+        raise ConfigurationError(obstacle)
+
+    def merge(base_model: Path, adapter: Path, target: Path) -> None:
+        # Loaded by name, so that nothing else waits for the tensor library.
+        import_module("openhearth.training.merge").merge(base_model, adapter, target)
+
+    async def run() -> None:
+        database = _database(settings)
+        files = TrainingFiles(FilesystemBlobStore(settings.home / "blobs"), _training_folder(settings))
+        catalog = configured_catalog(settings)
+        try:
+            await database.migrate()
+            await Exports(database, files, catalog, merge=merge).export(name, target, export_format)
+        finally:
+            await database.close()
+
+    asyncio.run(run())
 
 
 async def _check_keys(settings: Settings) -> None:

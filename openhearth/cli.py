@@ -9,9 +9,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -28,6 +29,7 @@ from openhearth.errors import OpenHearthError
 from openhearth.home import owned_home, prepare_home
 from openhearth.logs import configure_logging
 from openhearth.settings import Settings, load_settings
+from openhearth.training.rows import check_rows
 
 if TYPE_CHECKING:
     from openhearth.services.api_keys import APIKeys
@@ -41,6 +43,9 @@ command = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+tuning = typer.Typer(help="Prepare fine-tuning.", no_args_is_help=True)
+command.add_typer(tuning, name="ft")
 
 keys = typer.Typer(help="Make, list and revoke API keys, also while the server runs.", no_args_is_help=True)
 command.add_typer(keys, name="keys")
@@ -95,6 +100,45 @@ def worker(home: Home = None, config: Config = None) -> None:
     settings = _settings(config, home=home)
     prepare_home(settings.home)
     _application().work(settings)
+
+
+@command.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A tuned model or one of its checkpoints.", metavar="MODEL")],
+    to: Annotated[Path, typer.Option(help="The directory to write to.", metavar="DIR")],
+    format: Annotated[
+        Literal["peft", "merged"],
+        typer.Option(help="The adapter, or its base with it.", metavar="FORMAT"),
+    ] = "peft",
+    home: Home = None,
+    config: Config = None,
+) -> None:
+    """Write a tuned model to a directory, with a Modelfile beside it. What you trained is yours."""
+    settings = _settings(config, home=home)
+    prepare_home(settings.home)
+    _application().export(settings, model, to, format)
+    typer.echo(f"{model} is at {to}")
+
+
+@tuning.command("check")
+def check_file(
+    file: Annotated[Path, typer.Argument(help="A training file.", metavar="FILE", exists=True, dir_okay=False)],
+    method: Annotated[Literal["supervised", "dpo"], typer.Option(help="How it is to be trained.")] = "supervised",
+    model: Annotated[str | None, typer.Option(help="The model to count tokens for.", metavar="MODEL")] = None,
+    config: Config = None,
+) -> None:
+    """Check a training file as a job would, and count its examples and tokens."""
+    settings = _settings(config)
+    with file.open("rb") as lines:
+        report = check_rows(lines, method)
+    typer.echo(f"{report.num_examples} examples of the format {report.format}")
+    entry = configured_catalog(settings).resolve(model or settings.text_model)
+    if find_spec("transformers") is None or entry.path is None:
+        typer.echo(f"Tokens are not counted: that takes openhearth[train], and {entry.id} on this machine.", err=True)
+        return
+    tokens = import_module("openhearth.training.check").count_tokens(file, method, entry.path)
+    typer.echo(f"{tokens.total} tokens in each epoch, {tokens.median} in the median example, {tokens.longest} at most")
+    typer.echo(f"{tokens.num_cut} examples are longer than the context of {entry.id} and would be cut")
 
 
 @command.command()

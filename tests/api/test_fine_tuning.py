@@ -4,12 +4,19 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import BadRequestError, NotFoundError, OpenAI
+import torch
+from openai import BadRequestError, NotFoundError, OpenAI, PermissionDeniedError
 from openai.types.fine_tuning import FineTuningJob
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner, Result
 
+from openhearth.app import open_api_keys
+from openhearth.cli import command
 from openhearth.engine.fake.engine import FakeTextEngine
 from tests.servers import RunningServer, make_settings, run_server
 from tests.tiny_model import make_tiny_model
@@ -429,3 +436,90 @@ class TestFailures:
         assert complaint in job.error.message
         assert job.finished_at
         assert complaint in messages(tuner, job.id)[-1]
+
+
+class TestCommands:
+    """What the operator does with tuned models, and with files before they are trained on."""
+
+    def run(self, trainer: RunningServer, *words: str) -> Result:
+        """Run a command on the home of the server."""
+        environment = {
+            "OPENHEARTH_HOME": str(trainer.settings.home),
+            "OPENHEARTH_MODELS": str(trainer.settings.models),
+            "OPENHEARTH_TEXT_MODEL": TINY,
+            "OPENHEARTH_EMBEDDING_MODEL": "",
+        }
+        return CliRunner(env=environment).invoke(command, words)
+
+    @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # PEFT's use of transformers
+    def test_export(self, trainer: RunningServer, succeeded: FineTuningJob, tmp_path: Path) -> None:
+        """The adapter loads in PEFT, the merged model computes the same, and each has a Modelfile."""
+        name = succeeded.fine_tuned_model
+        assert name is not None
+        for kind in ("peft", "merged"):
+            result = self.run(trainer, "export", name, "--to", str(tmp_path / kind), "--format", kind)
+            assert result.exit_code == 0, result.output
+
+        base = AutoModelForCausalLM.from_pretrained(trainer.settings.models / TINY)
+        prompt = torch.tensor([[1, 2, 3]])
+        before = base(prompt).logits.detach()
+        tuned = PeftModel.from_pretrained(base, tmp_path / "peft")(prompt).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(prompt).logits
+
+        assert torch.allclose(tuned, merged, atol=1e-5)
+        assert not torch.allclose(before, merged, atol=1e-5)
+        assert (tmp_path / "merged" / "Modelfile").read_text() == "FROM .\n"
+        assert "ADAPTER ." in (tmp_path / "peft" / "Modelfile").read_text()
+
+    def test_export_refusals(self, trainer: RunningServer, succeeded: FineTuningJob, tmp_path: Path) -> None:
+        """What cannot be exported, or not to there, is said in a sentence."""
+        (tmp_path / "something").touch()
+        unknown = self.run(trainer, "export", "ft:nobody", "--to", str(tmp_path / "new"))
+        full = self.run(trainer, "export", str(succeeded.fine_tuned_model), "--to", str(tmp_path))
+
+        assert "No tuned model is called 'ft:nobody'" in str(unknown.exception)
+        assert "is not empty" in str(full.exception)
+
+    def test_check(self, trainer: RunningServer, tmp_path: Path) -> None:
+        """A good file is counted; a bad one is named by its line."""
+        good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+        good.write_text("\n".join(map(json.dumps, CHATS)))
+        bad.write_text("\n".join(map(json.dumps, [*CHATS, {"a": 1}])))
+
+        counted = self.run(trainer, "ft", "check", str(good))
+        refused = self.run(trainer, "ft", "check", str(bad))
+        other = self.run(trainer, "ft", "check", str(good), "--method", "dpo")
+
+        assert "12 examples of the format fine-tune-chat" in counted.output
+        assert "tokens in each epoch" in counted.output
+        assert "Line 13" in str(refused.exception)
+        assert "not compatible with the method: dpo" in str(other.exception)
+
+
+class TestProjects:
+    """Jobs and models belong to a project; a permitted project may call a checkpoint, and no more."""
+
+    async def test_isolation(self, trainer: RunningServer, succeeded: FineTuningJob) -> None:
+        """To another project neither job nor model exists, save for a checkpoint that it is permitted to call."""
+        checkpoint = f"{succeeded.fine_tuned_model}:ckpt-step-3"
+        async with open_api_keys(trainer.settings) as keys:
+            own, other = await keys.create("own"), await keys.create("other", project="other")
+        with trainer.client(api_key=own) as mine, trainer.client(api_key=other) as theirs:
+            assert mine.fine_tuning.jobs.retrieve(succeeded.id).id == succeeded.id
+            assert theirs.fine_tuning.jobs.list().data == []
+            with pytest.raises(NotFoundError, match="Could not find fine tune"):
+                theirs.fine_tuning.jobs.retrieve(succeeded.id)
+            for use in (lambda: theirs.completions.create(model=checkpoint, prompt="a"),
+                        lambda: theirs.models.retrieve(checkpoint),
+                        lambda: theirs.fine_tuning.checkpoints.permissions.list(checkpoint)):  # fmt: skip
+                with pytest.raises(NotFoundError):
+                    use()
+
+            mine.fine_tuning.checkpoints.permissions.create(checkpoint, project_ids=["other"])
+
+            assert theirs.completions.create(model=checkpoint, prompt="a", max_tokens=2).model == checkpoint
+            assert checkpoint in {model.id for model in theirs.models.list()}
+            with pytest.raises(PermissionDeniedError):
+                theirs.models.delete(checkpoint)
+            with pytest.raises(NotFoundError):
+                theirs.completions.create(model=str(succeeded.fine_tuned_model), prompt="a")
