@@ -27,8 +27,10 @@ from typing import Any, ParamSpec, TypeVar
 import uvicorn
 
 from openhearth.app import serve
+from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.home import owned_home
+from openhearth.services.model_host import Loaders
 from openhearth.settings import load_settings
 
 P = ParamSpec("P")
@@ -71,7 +73,8 @@ def main() -> int:
     if arguments.role == "openhearth":
         settings = load_settings()
         with owned_home(settings.home):
-            return serve(settings, load_engine=lambda _path: FakeTextEngine())
+            loaders = Loaders(text=lambda _path: FakeTextEngine(), embedding=lambda _path: FakeEmbeddingEngine())
+            return serve(settings, loaders=loaders)
     if arguments.role == "bare_asgi":
         port = int(os.environ["OPENHEARTH_PORT"])
         uvicorn.run(bare_asgi(arguments.mebibytes), port=port, http="httptools", log_level="error")
@@ -221,12 +224,15 @@ def bare_asgi(mebibytes: int) -> Any:
 def python_server(role: str, folder: Path, mebibytes: int) -> Iterator[Address]:
     """Run this program as one of its servers."""
     port = free_port()
-    model = folder / "models" / "none"
-    model.mkdir(parents=True, exist_ok=True)
-    (model / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 2048}')
-    (model / "model.safetensors").touch()
-    settings = {"HOME": folder / "home", "MODELS": folder / "models", "TEXT_MODEL": "none", "PORT": port}
-    settings |= {"MAX_FILE_BYTES": 2 * mebibytes * MEBIBYTE}
+    for name, architecture in (("text", "LlamaForCausalLM"), ("embedding", "BertModel")):
+        model = folder / "models" / name
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "config.json").write_text(
+            json.dumps({"architectures": [architecture], "max_position_embeddings": 512})
+        )
+        (model / "model.safetensors").touch()
+    settings = {"HOME": folder / "home", "MODELS": folder / "models", "PORT": port}
+    settings |= {"TEXT_MODEL": "text", "EMBEDDING_MODEL": "embedding", "MAX_FILE_BYTES": 2 * mebibytes * MEBIBYTE}
     environment = os.environ | {f"OPENHEARTH_{name}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "benchmarks.files", "--role", role, "--mebibytes", str(mebibytes)]
     with process(command, port, environment) as address:
@@ -250,7 +256,7 @@ def process(command: list[str], port: int, environment: Any) -> Iterator[Address
     """Run a server until it is no longer needed; what it prints is thrown away."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as running:
         try:
-            wait_for(port)
+            wait_for(running, port)
             yield Address(running.pid, port)
         finally:
             running.terminate()
@@ -262,14 +268,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(port: int) -> None:
+def wait_for(running: subprocess.Popen[bytes], port: int) -> None:
     """Wait until a server listens."""
-    for _ in range(600):
+    while running.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise TimeoutError(f"nobody listens on port {port}")
+    raise RuntimeError(f"the server ended with code {running.returncode} before it listened")
 
 
 def reset_peak_memory(server: Address) -> float:
