@@ -4,7 +4,6 @@ Leaves finding the content, and who may read it, to the services.
 """
 
 import re
-from typing import Protocol
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -12,34 +11,12 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from openhearth.errors import RangeNotSatisfiableError
+from openhearth.services.files import FileContent
 from openhearth.store.blobs.base import BlobReader
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[/\\]")
 _UNSAFE = re.compile(r'[^ -~]|["%/\\]')  # not printable ASCII, or with a meaning in the header or as a path
-
-
-class Content(Protocol):
-    """What there is to send."""
-
-    @property
-    def filename(self) -> str:
-        """A label, in any characters."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """The size of the whole."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """What tells this content from any other."""
-        ...
-
-    async def open(self, *, start: int = 0, stop: int | None = None) -> BlobReader:
-        """Open a part of it."""
-        ...
 
 
 class ContentResponse(StreamingResponse):
@@ -57,7 +34,7 @@ class ContentResponse(StreamingResponse):
             await self._reader.aclose()
 
 
-async def content_response(content: Content, request_headers: Headers) -> ContentResponse:
+async def content_response(content: FileContent, request_headers: Headers) -> ContentResponse:
     """Return the answer to a request for `content`; one range is honoured, several are answered with the whole.
 
     Raises `RangeNotSatisfiableError` and what `content.open` raises.

@@ -1,18 +1,15 @@
 """Uploads: a file announced, sent in parts in any order, and completed or cancelled within the hour."""
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import aclosing
-from typing import Literal, cast
+from collections.abc import AsyncIterable, Sequence
+from typing import Literal
 
 from openhearth import clock, ids
-from openhearth.errors import BadRequestError, BlobNotFoundError, InvalidValueError, NotFoundError, RequestTooLargeError
-from openhearth.schemas.files import FilePurpose
+from openhearth.errors import BadRequestError, InvalidValueError, NotFoundError, RequestTooLargeError
 from openhearth.schemas.uploads import CompleteUploadRequest, CreateUploadRequest, Upload, UploadPart, UploadStatus
-from openhearth.services.file_intake import FileDescription, FileIntake, check_claims, commit_or_delete
+from openhearth.services.file_intake import FileIntake, check_claims, commit_or_delete
 from openhearth.services.files import wire_file
 from openhearth.services.storage_quota import StorageQuota
+from openhearth.services.upload_parts import ended_error, join
 from openhearth.store.blobs.base import BlobStore
 from openhearth.store.database import Database, Transaction
 from openhearth.store.tables import FileRow, UploadPartRow, UploadRow
@@ -102,9 +99,8 @@ class Uploads:
         """
         async with self._database.read() as tx:
             upload = await self._pending(tx, project, upload_id)
-            parts = _chosen(await tx.uploads.parts(upload_id), request.part_ids)
-        _check_size(upload, parts)
-        joined = _JoinedParts(self._blobs, upload, parts, md5=request.md5)
+            parts = await tx.uploads.parts(upload_id)
+        joined = join(self._blobs, upload, parts, request)
         row = await self._intake.receive(project, joined.content(), joined.description)
 
         async def end(tx: Transaction) -> Sequence[str]:
@@ -144,7 +140,7 @@ class Uploads:
             raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
         status = "expired" if row.status == "pending" and row.expires_at <= self._now() else row.status
         if status != "pending":
-            raise _ended(upload_id, status)
+            raise ended_error(upload_id, status)
         return row
 
     async def _delete_blobs(self, keys: Sequence[str]) -> None:
@@ -156,68 +152,6 @@ async def _end(tx: Transaction, upload_id: str, status: Literal["completed", "ca
     """End a pending upload; return the ids of its parts, whose content is to be deleted after the transaction."""
     await tx.uploads.end(upload_id, status)
     return await tx.uploads.delete_parts([upload_id])
-
-
-class _JoinedParts:
-    """The parts of an upload, as one incoming file."""
-
-    def __init__(self, blobs: BlobStore, upload: UploadRow, parts: Sequence[UploadPartRow], *, md5: str | None) -> None:
-        self._blobs = blobs
-        self._upload = upload
-        self._parts = parts
-        self._md5 = md5
-
-    async def content(self) -> AsyncIterator[bytes]:
-        digest = hashlib.md5(usedforsecurity=False)
-        async for piece in self._pieces():
-            if self._md5 is not None:
-                await asyncio.to_thread(digest.update, piece)
-            yield piece
-        if self._md5 is not None and digest.hexdigest() != self._md5.lower():
-            raise InvalidValueError(
-                f"Invalid 'md5': the parts have the MD5 {digest.hexdigest()}, but {self._md5} was expected.",
-                param="md5",
-            )
-
-    def description(self) -> FileDescription:
-        return FileDescription(
-            filename=self._upload.filename,
-            purpose=cast(FilePurpose, self._upload.purpose),
-            expires_after_seconds=self._upload.file_expires_after_seconds,
-        )
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        for part in self._parts:
-            try:
-                reader = await self._blobs.open(part.id)
-            except BlobNotFoundError:  # somebody ended the upload meanwhile
-                raise _ended(self._upload.id, "no longer pending") from None
-            async with aclosing(reader):
-                async for piece in reader:
-                    yield piece
-
-
-def _chosen(parts: Sequence[UploadPartRow], part_ids: Sequence[str]) -> list[UploadPartRow]:
-    by_id = {part.id: part for part in parts}
-    for part_id in part_ids:
-        if part_id not in by_id:
-            raise InvalidValueError(f"Invalid 'part_ids': no such part: {part_id}.", param="part_ids")
-    if len(set(part_ids)) < len(part_ids):
-        raise InvalidValueError("Invalid 'part_ids': a part is named twice.", param="part_ids")
-    return [by_id[part_id] for part_id in part_ids]
-
-
-def _check_size(upload: UploadRow, parts: Sequence[UploadPartRow]) -> None:
-    num_bytes = sum(part.bytes for part in parts)
-    if num_bytes != upload.bytes:
-        raise InvalidValueError(
-            f"Invalid 'part_ids': the parts have {num_bytes} bytes together, but the upload announced {upload.bytes}.",
-            param="part_ids",
-        )
-
-
-def _ended(upload_id: str, status: str) -> BadRequestError:
-    return BadRequestError(f"Upload {upload_id} is {status}; only a pending upload can be added to or ended.")
 
 
 def _wire_upload(row: UploadRow, *, status: UploadStatus = "pending", file: FileRow | None = None) -> Upload:

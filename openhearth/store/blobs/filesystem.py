@@ -121,7 +121,7 @@ class _Writer:
 
     def _write(self, piece: bytearray) -> None:
         if self._file is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(self._path.parent)
             self._file = FileIO(_partial(self._path), "xb")
         self._sha256.update(piece)
         rest = memoryview(piece)
@@ -180,6 +180,12 @@ class _Reader:
 
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + _PARTIAL)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
