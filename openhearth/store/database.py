@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from openhearth.concurrency import uninterrupted
 from openhearth.errors import InsufficientStorageError, ServiceUnavailableError
 from openhearth.store.api_keys import APIKeyRepository
 from openhearth.store.files import FileRepository
@@ -89,20 +90,40 @@ class Database:
         and `ServiceUnavailableError` when another process holds the database for too long.
         """
         with _storage_errors():
-            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            async with _Session(self._writer, expire_on_commit=False) as session:  # on its way out it takes back
                 yield Transaction.over(session)
+                await uninterrupted(session.commit())
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """Open a transaction that only reads; it sees one state of the database, and may run beside a writer."""
         with _storage_errors():
-            async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
+            async with _Session(self._reader, expire_on_commit=False) as session:
                 yield Transaction.over(session)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+class _Session(AsyncSession):
+    """A session whose steps are finished even if the caller is cancelled.
+
+    A step that is abandoned half-way would leave its statement open, and with it a lock that keeps every writer out.
+    """
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        return await uninterrupted(super().execute(*args, **kwargs))
+
+    async def flush(self, *args: Any, **kwargs: Any) -> None:
+        await uninterrupted(super().flush(*args, **kwargs))
+
+    async def get(self, *args: Any, **kwargs: Any) -> Any:
+        return await uninterrupted(super().get(*args, **kwargs))
+
+    async def merge(self, *args: Any, **kwargs: Any) -> Any:
+        return await uninterrupted(super().merge(*args, **kwargs))
 
 
 def _sqlite_engine(url: URL, *, num_connections: int, begin: str, query_only: bool) -> AsyncEngine:

@@ -6,12 +6,16 @@ A file whose time has come is no longer found, even before housekeeping removes 
 from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy import BigInteger, ColumnElement, cast, delete, func, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, cast, delete, func, or_, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from openhearth.store.tables import FileRow
 
 _ROWS_AT_ONCE = 250
+_ORDERS = {
+    "asc": (FileRow.created_at.asc(), FileRow.id.asc()),
+    "desc": (FileRow.created_at.desc(), FileRow.id.desc()),
+}
 
 
 class FileRepository:
@@ -41,18 +45,19 @@ class FileRepository:
         now: float,
     ) -> Sequence[FileRow]:
         """Return at most `limit` files in the order they were made, those behind `after` only."""
-        key = tuple_(FileRow.created_at, FileRow.id)
-        query = select(FileRow).where(FileRow.project == project, _alive(now)).limit(limit)
+        query = select(FileRow).where(FileRow.project == project, _alive(now)).order_by(*_ORDERS[order])
         if purpose is not None:
             query = query.where(FileRow.purpose == purpose)
-        if after is not None:
-            cursor = (after.created_at, after.id)
-            query = query.where(key > cursor if order == "asc" else key < cursor)
-        columns = (FileRow.created_at, FileRow.id)
-        query = query.order_by(*(column.asc() if order == "asc" else column.desc() for column in columns))
-        # A full page has thousands of rows: other requests take their turn between one lot of them and the next.
-        rows = await self._session.stream_scalars(query.execution_options(yield_per=_ROWS_AT_ONCE))
-        return [row async for lot in rows.partitions() for row in lot]
+        rows: list[FileRow] = []
+        while len(rows) < limit:
+            # A full page has thousands of rows: other requests take their turn between one lot and the next.
+            lot = query.where(_behind(after, order)).limit(min(limit - len(rows), _ROWS_AT_ONCE))
+            found = (await self._session.scalars(lot)).all()
+            if not found:
+                break
+            rows += found
+            after = found[-1]
+        return rows
 
     async def delete(self, project: str, file_id: str, *, now: float) -> bool:
         """Remove the file; return whether this project had it."""
@@ -85,3 +90,10 @@ class FileRepository:
 
 def _alive(now: float) -> ColumnElement[bool]:
     return or_(FileRow.expires_at.is_(None), FileRow.expires_at > now)
+
+
+def _behind(row: FileRow | None, order: Literal["asc", "desc"]) -> ColumnElement[bool]:
+    if row is None:
+        return true()
+    key = tuple_(FileRow.created_at, FileRow.id)
+    return key > (row.created_at, row.id) if order == "asc" else key < (row.created_at, row.id)

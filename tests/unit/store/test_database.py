@@ -192,3 +192,23 @@ async def test_a_long_queue_of_writers_has_a_name(tmp_path: Path, monkeypatch: p
     async with database.read() as tx:
         assert [row.id for row in await tx.api_keys.list()] == ["key_1"]
     await database.close()
+
+
+async def test_a_cancelled_reader_holds_nobody_up(database: Database) -> None:
+    """Whenever a reader or a writer is cancelled, the next writer finds the database free."""
+    await add(database, 500)
+
+    async def read() -> None:
+        async with database.read() as tx:
+            await tx.api_keys.list()
+
+    for moment in range(60):
+        for work in (read(), add(database, 1, start=1000 + moment)):
+            working = asyncio.create_task(work)
+            await asyncio.sleep(moment / 5000)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            async with database.transaction() as tx:
+                revoked = await tx.api_keys.revoke("key_1", revoked_at=1.0)
+
+    assert not revoked
