@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from openhearth.store.database import Database
+from openhearth.store.tables import APIKeyRow
 from tests.unit.store.test_database import key_row
 
 
@@ -49,8 +50,11 @@ async def test_two_keys_never_share_a_hash(database: Database) -> None:
     twin = key_row(1)
     twin.id = "key_twin"
 
-    async with database.transaction() as tx:
-        await tx.api_keys.create(key_row(1))
-    async with database.transaction() as tx:
-        with pytest.raises(IntegrityError):
-            await tx.api_keys.create(twin)
+    async def add(row: APIKeyRow) -> None:
+        async with database.transaction() as tx:
+            await tx.api_keys.create(row)
+
+    await add(key_row(1))
+
+    with pytest.raises(IntegrityError):
+        await add(twin)
