@@ -45,7 +45,7 @@ class Grammars:
 
     @cached_property
     def _tables(self) -> Any:
-        eos = min(self._tokenizer.eos_token_ids, default=None)
+        eos = sorted(self._tokenizer.eos_token_ids) or None
         size = self._tokenizer.vocabulary.size
         return llguidance.LLTokenizer(self._tokenizer.fast.to_str(), n_vocab=size, eos_token=eos)
 

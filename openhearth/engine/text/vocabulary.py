@@ -12,7 +12,10 @@ from functools import cached_property
 
 from tokenizers import Tokenizer
 
-from openhearth.engine.base import TokenLogprob
+from openhearth.engine.base import TokenLogprob, ToolCallFormat
+
+_MARKS = frozenset({ToolCallFormat().begin, ToolCallFormat().end})
+"""Tokens that some tokenizers call special, although what they mark is read from the text."""
 
 _BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -40,7 +43,9 @@ class Vocabulary:
         self.size = size
         self._tokenizer = tokenizer
         added = tokenizer.get_added_tokens_decoder()
-        self.special_token_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        self.special_token_ids = frozenset(
+            token_id for token_id, token in added.items() if token.special and token.content not in _MARKS
+        )
         self._added = {token_id: token.content.encode() for token_id, token in added.items()}
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,32 @@ async def test_fill_in_the_middle(tmp_path: Path) -> None:
     await engine.close()
 
     assert decoded == "<fim_prefix>before<fim_suffix>after<fim_middle>"
+
+
+async def test_marks_of_tool_calls(tmp_path: Path) -> None:
+    """Marks of tool calls that are tokens of their own can be forced by name, and are seen in the text."""
+    model = build_tiny_model(tmp_path, extra_tokens=["<tool_call>", "</tool_call>"])
+    engine = OpenVINOTextEngine(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
+    grammar = 'start: <tool_call> "\\n" /[xy]{3}/ "\\n" </tool_call>'
+    [begin] = await engine.encode("<tool_call>")
+
+    outputs = await collect(engine, [5], SamplingParams(max_tokens=20, seed=1, grammar=grammar))
+    await engine.close()
+
+    assert engine.tool_call_format.are_tokens
+    assert outputs[0].token_ids[0] == begin
+    assert re.fullmatch("<tool_call>\n[xy]{3}\n</tool_call>", text(outputs))
+    assert outputs[-1].finish_reason == "stop"
+
+
+async def test_several_ends_of_text(tmp_path: Path) -> None:
+    """A model may end a text in several ways, also one that follows a grammar."""
+    model = build_tiny_model(tmp_path)
+    (model / "generation_config.json").write_text('{"eos_token_id": [0, 2]}')
+    engine = OpenVINOTextEngine(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
+    params = SamplingParams(max_tokens=20, grammar="start: /x*/", logit_bias={2: 100.0})
+
+    outputs = await collect(engine, [5], params)
+    await engine.close()
+
+    assert (text(outputs), outputs[-1].finish_reason, outputs[-1].num_output_tokens) == ("", "stop", 1)
