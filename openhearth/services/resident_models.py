@@ -115,7 +115,7 @@ class ResidentModels:
 
     async def _load(self, model_id: str, num_bytes: int, load: Callable[[], Engine]) -> None:
         async with self._room:
-            await self._make_room(num_bytes)
+            await self._make_room(model_id, num_bytes)
             self._loading[model_id] = num_bytes
         try:
             engine = await asyncio.to_thread(load)
@@ -124,26 +124,26 @@ class ResidentModels:
         self._residents[model_id] = _Resident(engine, num_bytes, self._monotonic())
         logger.info("model_loaded", model=model_id, estimated_bytes=num_bytes)
 
-    async def _make_room(self, num_bytes: int) -> None:
+    async def _make_room(self, model_id: str, num_bytes: int) -> None:
         if num_bytes > self._max_bytes:
             raise ModelLoadError(
-                f"it needs about {decimal(num_bytes)} of memory, and models may take {decimal(self._max_bytes)} "
-                "in all: raise model_memory_bytes, or choose a smaller dtype or kv_cache_bytes."
+                f"{model_id} needs about {decimal(num_bytes)} of memory, and models may take "
+                f"{decimal(self._max_bytes)} in all: raise model_memory_bytes, or choose a smaller dtype or kv_cache_bytes."
             )
         victims, missing = [], num_bytes - self._free_bytes
         if missing > 0:
             await asyncio.to_thread(gc.collect)  # a request that failed may still be held by its own traceback
-        for model_id, resident in self._residents.items():
+        for other_id, resident in self._residents.items():
             if missing > 0 and not resident.holders:
-                victims.append(model_id)
+                victims.append(other_id)
                 missing -= resident.num_bytes
         if missing > 0:
             raise ModelLoadError(
-                f"it needs about {decimal(num_bytes)} of memory, and the models that are in use leave less of the "
-                f"{decimal(self._max_bytes)} that models may take. Try again later, or raise model_memory_bytes."
+                f"{model_id} needs about {decimal(num_bytes)} of memory, and the models that are in use leave less "
+                f"of the {decimal(self._max_bytes)} that models may take. Try again later, or raise model_memory_bytes."
             )
-        for model_id in victims:
-            await self._unload(model_id)
+        for other_id in victims:
+            await self._unload(other_id)
 
     @property
     def _free_bytes(self) -> int:
