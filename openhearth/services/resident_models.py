@@ -128,7 +128,8 @@ class ResidentModels:
         if num_bytes > self._max_bytes:
             raise ModelLoadError(
                 f"{model_id} needs about {decimal(num_bytes)} of memory, and models may take "
-                f"{decimal(self._max_bytes)} in all: raise model_memory_bytes, or choose a smaller dtype or kv_cache_bytes."
+                f"{decimal(self._max_bytes)} in all: raise model_memory_bytes, or choose a smaller dtype or "
+                "kv_cache_bytes."
             )
         victims, missing = [], num_bytes - self._free_bytes
         if missing > 0:
