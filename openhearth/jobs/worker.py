@@ -53,15 +53,19 @@ class WorkerConfig:
 
 @asynccontextmanager
 async def working(worker: "Worker") -> AsyncIterator[None]:
-    """Let a worker work beside whatever else happens in the context; what it cannot cope with is logged."""
+    """Let a worker work beside whatever else happens in the context; what it cannot cope with is logged at once."""
     running = asyncio.create_task(worker.run())
+    running.add_done_callback(_log_failure)
     try:
         yield
     finally:
         running.cancel()
-        (outcome,) = await asyncio.gather(running, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            log.error("worker_failed", exc_info=outcome)
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def _log_failure(running: "asyncio.Task[None]") -> None:
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.error("worker_failed", exc_info=error)
 
 
 class Worker:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from openhearth import clock
 from openhearth.jobs.context import JobContext, LeaseLostError
 from openhearth.jobs.recovery import living_worker, release_dead_workers
 from openhearth.jobs.retry import RetryPolicy
-from openhearth.jobs.worker import Lane, Worker, WorkerConfig
+from openhearth.jobs.worker import Lane, Worker, WorkerConfig, working
 from openhearth.store.database import Database
 
 LANE = Lane(tasks=["greet"], device="cpu")
@@ -215,3 +216,16 @@ def test_delays() -> None:
     policy = RetryPolicy(max_attempts=5, first_delay_seconds=1, max_delay_seconds=3)
 
     assert [policy.delay_after(attempts) for attempts in (1, 2, 3, 4, 5)] == [1, 2, 3, 3, None]
+
+
+async def test_working_logs_what_it_cannot_cope_with(database: Database) -> None:
+    """A worker that comes to an unforeseen end says so in the log, while the server goes on."""
+    await enqueue(database)
+    unknowing = Worker(database, {}, name="w", lanes=[LANE], config=QUICK)
+
+    with structlog.testing.capture_logs() as logs:
+        async with working(unknowing):
+            while not any(entry["event"] == "worker_failed" for entry in logs):
+                await asyncio.sleep(0.01)
+
+    assert [entry["log_level"] for entry in logs if entry["event"] == "worker_failed"] == ["error"]
