@@ -70,6 +70,7 @@ from openhearth.services.training_config import TrainingConfig, find_training_ob
 from openhearth.services.training_files import TrainingFiles
 from openhearth.services.tuned_models import TunedModels
 from openhearth.services.uploads import Uploads
+from openhearth.services.web_pictures import WebPictures
 from openhearth.settings import RemoteSettings, Settings
 from openhearth.store.blobs.base import BlobStore
 from openhearth.store.blobs.filesystem import FilesystemBlobStore
@@ -162,7 +163,7 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
         ),
         host=host,
         image_links=image_links,
-        image_references=ImageReferences(files),
+        image_references=ImageReferences(files, WebPictures(is_enabled=settings.fetch_image_urls)),
         images=Images(host, image_links),
         inboxes=Inboxes(settings.home / "incoming-images"),
         metrics=metrics,

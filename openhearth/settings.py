@@ -106,6 +106,7 @@ class Settings(BaseSettings):
 
     max_waiting_images: int = Field(16, ge=0)
     max_batch_pixels: int = Field(4 * 2**20, ge=2**16)
+    fetch_image_urls: bool = False
 
     organization: str = Field("openhearth", pattern=r"[A-Za-z0-9_-]{1,64}")
     worker: bool = True

@@ -1,19 +1,18 @@
-"""Pictures that a request only refers to: data URLs and files of the project.
-
-Addresses on the web are not followed: a server that fetches what strangers name can be turned against its own network.
-"""
+"""Pictures that a request only refers to: data URLs, files of the project, and what is on the web."""
 
 from openhearth.errors import InvalidValueError
 from openhearth.schemas.images import EditImageBodyJsonParam, ImageRefParam
 from openhearth.services.files import Files
 from openhearth.services.image_inputs import Inbox, Picture, data_url_content
+from openhearth.services.web_pictures import WebPictures
 
 
 class ImageReferences:
     """Fetches what a request refers to."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, web: WebPictures) -> None:
         self._files = files
+        self._web = web
 
     async def receive(
         self, project: str, request: EditImageBodyJsonParam, inbox: Inbox
@@ -38,10 +37,5 @@ class ImageReferences:
             finally:
                 await reader.aclose()
         assert reference.image_url is not None
-        if not reference.image_url.startswith("data:"):
-            raise InvalidValueError(
-                f"Invalid '{param}.image_url': this server does not fetch pictures from the web. Send the picture as a "
-                "data URL, or upload it and send its file_id.",
-                param=f"{param}.image_url",
-            )
-        return await inbox.receive(data_url_content(reference.image_url, param=f"{param}.image_url"), param=param)
+        read = data_url_content if reference.image_url.startswith("data:") else self._web.content
+        return await inbox.receive(read(reference.image_url, param=f"{param}.image_url"), param=param)
