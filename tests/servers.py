@@ -90,7 +90,7 @@ def run_server(
     thread = threading.Thread(target=server.serve_on, args=[sockets])
     thread.start()
     try:
-        assert ready.wait(timeout=60)
+        assert ready.wait(timeout=240)
         yield RunningServer(port, engine, embedding, settings)
     finally:
         server.should_exit = True

@@ -36,6 +36,7 @@ def run(connection: Connection, folder: Path, config: ImageEngineConfig) -> None
     except ModelLoadError as error:
         connection.send(Failed(error))
         return
+    os.nice(_NICENESS)
     painter = Painter(pipeline, max_batch_pixels=config.max_batch_pixels)
     try:
         connection.send(Ready(pipeline.info))
@@ -81,9 +82,8 @@ def _named(error: Exception) -> Exception:
 
 
 def _settle_in(config: ImageEngineConfig) -> None:
-    """Leave signals and the processor to the server, and the log to those who read it."""
+    """Leave signals to the server, and the log to those who read it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICENESS)
     warnings.simplefilter("ignore")
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
