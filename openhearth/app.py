@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
-from ipaddress import ip_address
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -20,11 +19,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from openhearth import __version__, clock
 from openhearth.api.auth import Authentication
+from openhearth.api.banner import banner
 from openhearth.api.dependencies import Services
 from openhearth.api.error_handlers import handle_api_error, handle_http_exception, handle_validation_error
 from openhearth.api.middleware import BodyLimit, HostCheck, RequestContext
 from openhearth.api.routes import FILE_PATHS, ROUTERS
-from openhearth.api.server import Server, bind
+from openhearth.api.server import Server, bind, is_loopback
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.configured import configured_catalog
 from openhearth.engine.embedding.config import EmbeddingConfig
@@ -95,14 +95,14 @@ def serve(settings: Settings, *, loaders: Loaders | None = None) -> int:
 
     async def announce() -> None:
         await services.host.ready()
-        banner = _banner(
-            settings,
+        greeting = banner(
+            host=settings.host,
             port=sockets[0].getsockname()[1],
             text_model=catalog.resolve(settings.text_model).id,
             models=[model.id for model in (await services.models.list(DEFAULT_PROJECT)).data],
             needs_key=await services.api_keys.are_required(),
         )
-        Console(soft_wrap=True, highlight=False, markup=False).print(banner)
+        Console(soft_wrap=True, highlight=False, markup=False).print(greeting)
 
     server = Server(app, drain_timeout_seconds=settings.drain_timeout_seconds, on_listening=announce)
     server.serve_on(sockets)
@@ -113,35 +113,27 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
     """Return the application. It opens the home's database and loads the default models when it is started."""
     database = _database(settings)
     blobs = FilesystemBlobStore(settings.home / "blobs")
-    files, uploads = _file_services(settings, database, blobs)
-    image_links = _image_links(settings)
-    tuned_models = TunedModels(database, TrainingFiles(blobs, _training_folder(settings)))
-    host = ModelHost(
-        catalog, tuned_models, loaders=loaders, defaults=settings.default_models, residents=_residents(settings)
-    )
-    metrics = Metrics(host)
-    generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
-    api_keys = APIKeys(database, is_open=_is_loopback(settings.host))
+    services = _services(settings, catalog, loaders, database, blobs)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await database.migrate()
-        host.start()
+        services.host.start()
         try:
-            async with keep_house(Housekeeping(database, blobs), image_links), AsyncExitStack() as stack:
+            async with keep_house(Housekeeping(database, blobs), services.image_links), AsyncExitStack() as stack:
                 if settings.worker:
                     worker = await stack.enter_async_context(_open_worker(settings, catalog, database, blobs))
                     await stack.enter_async_context(working(worker))
                 yield
         finally:
-            await host.close()
+            await services.host.close()
             await database.close()
 
     app = FastAPI(
         title="openhearth",
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(settings, api_keys),
+        middleware=_middleware(settings, services.api_keys),
         exception_handlers={
             APIError: handle_api_error,
             HTTPException: handle_http_exception,
@@ -151,8 +143,24 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.services = Services(
-        api_keys=api_keys,
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _services(settings: Settings, catalog: Catalog, loaders: Loaders, database: Database, blobs: BlobStore) -> Services:
+    """Put every service together with what it works with."""
+    files, uploads = _file_services(settings, database, blobs)
+    image_links = _image_links(settings)
+    tuned_models = TunedModels(database, TrainingFiles(blobs, _training_folder(settings)))
+    host = ModelHost(
+        catalog, tuned_models, loaders=loaders, defaults=settings.default_models, residents=_residents(settings)
+    )
+    metrics = Metrics(host)
+    generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
+    return Services(
+        api_keys=APIKeys(database, is_open=is_loopback(settings.host)),
         chat_completions=ChatCompletions(host, generation),
         checkpoint_permissions=CheckpointPermissions(database),
         completions=Completions(host, generation),
@@ -170,9 +178,6 @@ def build(settings: Settings, *, catalog: Catalog, loaders: Loaders) -> FastAPI:
         models=Models(catalog, tuned_models, organization=settings.organization),
         uploads=uploads,
     )
-    for router in ROUTERS:
-        app.include_router(router)
-    return app
 
 
 def work(settings: Settings) -> None:
@@ -233,7 +238,7 @@ async def open_api_keys(settings: Settings) -> AsyncIterator[APIKeys]:
     database = _database(settings)
     try:
         await database.migrate()
-        yield APIKeys(database, is_open=_is_loopback(settings.host))
+        yield APIKeys(database, is_open=is_loopback(settings.host))
     finally:
         await database.close()
 
@@ -262,7 +267,7 @@ def export(settings: Settings, name: str, target: Path, export_format: ExportFor
 
 async def _check_keys(settings: Settings) -> None:
     async with open_api_keys(settings) as api_keys:
-        if not _is_loopback(settings.host) and not await api_keys.has_any():
+        if not is_loopback(settings.host) and not await api_keys.has_any():
             raise ConfigurationError(
                 f"A server on {settings.host} can be reached by others, so it needs a key first: run "
                 "`openhearth keys create NAME`, or bind it to 127.0.0.1."
@@ -368,30 +373,6 @@ def _engine_config(settings: Settings) -> EngineConfig:
         lora_cache_bytes=settings.lora_cache_bytes,
         num_threads=settings.num_threads,
     )
-
-
-def _banner(settings: Settings, *, port: int, text_model: str, models: list[str], needs_key: bool) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base_url = f"http://{host}:{port}/v1"
-    key = "YOUR_KEY" if needs_key else "any"
-    body = f'{{"model": "{text_model}", "prompt": "Once upon a time", "max_tokens": 32}}'
-    return "\n".join(
-        (
-            f"openhearth {__version__} is listening on http://{host}:{port}",
-            f"  models   {', '.join(models)}",
-            f'  Python   OpenAI(base_url="{base_url}", api_key="{key}")',
-            f"  shell    curl {base_url}/completions -H 'Authorization: Bearer {key}' "
-            f"-H 'Content-Type: application/json' -d '{body}'",
-        )
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether a server bound to `host` can be reached from this machine alone."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _middleware(settings: Settings, api_keys: APIKeys) -> list[Middleware]:

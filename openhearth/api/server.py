@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from types import FrameType
 
 import uvicorn
@@ -27,6 +28,14 @@ def bind(host: str, port: int) -> list[socket.socket]:
             bound.close()
         raise ConfigurationError(f"The server cannot listen on {host}, port {port}: {error.strerror}.") from error
     return sockets
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a server bound to `host` can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Server(uvicorn.Server):
