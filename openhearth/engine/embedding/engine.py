@@ -4,6 +4,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,21 +34,16 @@ class _Job:
         self.num_tokens = sum(map(len, inputs))
         self.num_missing = len(inputs)
         self.vectors: NDArray[np.float32] = np.empty((len(inputs), dimensions), dtype=np.float32)
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[NDArray[np.float32]] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[NDArray[np.float32]] = self.loop.create_future()
 
     @property
     def is_running(self) -> bool:
         """Whether some vectors are there and others are not."""
         return self.num_missing < len(self.vectors)
 
-    def end(self, error: Exception | None = None) -> None:
-        """Give the caller its vectors, or the error; from any thread."""
-        self.request.is_cancelled = True
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._resolve, error)
-
-    def _resolve(self, error: Exception | None) -> None:
+    def resolve(self, error: Exception | None) -> None:
+        """Give the caller its vectors, or the error; in its own event loop."""
         if self.future.done():
             return
         if error is None:
@@ -112,8 +108,7 @@ class OpenVINOEmbeddingEngine:
         self._is_closed = True
         self._inbox.put(None)
         await asyncio.to_thread(self._thread.join)
-        for job in list(self._jobs.values()):
-            job.end(ServiceUnavailableError("The server is shutting down."))
+        _end(list(self._jobs.values()), ServiceUnavailableError("The server is shutting down."))
 
     def _check_queue(self, num_tokens: int) -> None:
         if self._is_closed:
@@ -158,18 +153,34 @@ class OpenVINOEmbeddingEngine:
         self._deliver(batch, vectors)
 
     def _deliver(self, batch: list[BatchItem], vectors: NDArray[np.float32]) -> None:
+        ended = []
         for item, vector in zip(batch, vectors, strict=True):
             job = self._jobs.get(item.request)
             if job is not None:  # a caller may have gone while its input was computed
                 job.vectors[item.number] = vector
                 job.num_missing -= 1
                 if not job.num_missing:
-                    job.end()
+                    ended.append(job)
+        _end(ended)
 
     def _fail(self, batch: list[BatchItem], error: Exception) -> None:
         failure = ServiceUnavailableError("The model failed while computing this request; it is ready for others.")
         failure.__cause__ = error
-        for request in {item.request for item in batch}:
-            job = self._jobs.get(request)
-            if job is not None:
-                job.end(failure)
+        requests = {item.request for item in batch}
+        _end([job for job in list(self._jobs.values()) if job.request in requests], failure)
+
+
+def _end(jobs: list[_Job], error: Exception | None = None) -> None:
+    """Give callers their vectors, or the error; from any thread, and waking each event loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = defaultdict(list)
+    for job in jobs:
+        job.request.is_cancelled = True
+        by_loop[job.loop].append(job)
+    for loop, ended in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve_all, ended, error)
+
+
+def _resolve_all(jobs: list[_Job], error: Exception | None) -> None:
+    for job in jobs:
+        job.resolve(error)

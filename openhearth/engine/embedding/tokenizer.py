@@ -40,7 +40,9 @@ class Tokenizer:
         return token_ids
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._fast.encode_batch_fast([self._prompt + text for text in texts])
+        whole = [self._prompt + text for text in texts]
+        # Several texts go to the library's own threads, which one text would only wait for.
+        encodings = [self._fast.encode(whole[0])] if len(whole) == 1 else self._fast.encode_batch_fast(whole)
         return [self._ended(encoding.ids) for encoding in encodings]
 
     def _ended(self, token_ids: list[int]) -> list[int]:
