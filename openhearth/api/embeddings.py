@@ -29,11 +29,11 @@ async def create_embedding(body: CreateEmbeddingRequest, request: Request, servi
     """Turn one or more inputs into vectors."""
     result = await until_disconnect(request, services.embeddings.create(body))
     headers = {"cache-control": "no-cache, must-revalidate", "openai-model": result.model}
-    content = await _written(result, body.encoding_format)
+    content = await written(result, body.encoding_format)
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _written(result: EmbeddingResult, encoding_format: EncodingFormat) -> bytes:
+async def written(result: EmbeddingResult, encoding_format: EncodingFormat) -> bytes:
     """Return a `CreateEmbeddingResponse` as JSON, straight from the array."""
     encode = _ENCODERS[encoding_format]
     pieces: list[bytes] = []
