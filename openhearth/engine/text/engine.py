@@ -59,18 +59,20 @@ class OpenVINOTextEngine:
         self._config = config
         self._vocab_size = runner.decoder.vocab_size
         self._tokenizer = Tokenizer(model, vocab_size=self._vocab_size)
+        self._tokenizer.vocabulary.prepare()
         self._chat_template = ChatTemplate.from_directory(model)
         self._max_model_len: int = min(
             runner.decoder.max_position_embeddings,
             runner.num_blocks * runner.block_size,
             config.max_model_len or runner.decoder.max_position_embeddings,
         )
+        self._grammars = Grammars(self._tokenizer)
         self._core = EngineCore(
             runner,
             self._tokenizer.vocabulary,
             config,
             eos_token_ids=self._tokenizer.eos_token_ids,
-            compile_grammar=Grammars(self._tokenizer).compile,
+            compile_grammar=self._grammars.compile,
         )
         self._adapters = AdapterCache(prepare=runner.prepare_lora, max_bytes=config.lora_cache_bytes)
         self._streams: dict[int, _Stream] = {}
@@ -116,6 +118,8 @@ class OpenVINOTextEngine:
         self._check_request(prompt_token_ids, params)
         self._check_queue(len(prompt_token_ids))
         adapter = None if lora is None else await self._adapters.get(lora)
+        if params.grammar is not None:
+            await asyncio.to_thread(self._grammars.prepare)
         stream = _Stream(next(self._request_ids), list(prompt_token_ids), params, adapter)
         self._streams[stream.request_id] = stream
         self._inbox.put(stream)

@@ -1,6 +1,7 @@
 """Grammars that a completion has to follow, by llguidance: which tokens may come next."""
 
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import llguidance
@@ -42,6 +43,12 @@ class Grammars:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._lock = Lock()
+
+    def prepare(self) -> None:
+        """Make the tables; takes most of a second the first time, and is safe in any thread."""
+        with self._lock:
+            self._tables  # noqa: B018
 
     @cached_property
     def _tables(self) -> Any:

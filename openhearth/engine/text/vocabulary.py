@@ -48,6 +48,10 @@ class Vocabulary:
         )
         self._added = {token_id: token.content.encode() for token_id, token in added.items()}
 
+    def prepare(self) -> None:
+        """Make the table now, so that the first request does not wait for it."""
+        self.token_bytes  # noqa: B018
+
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes of every token, special tokens as their own names; shape `[size]`."""
