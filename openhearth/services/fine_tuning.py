@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from openhearth import clock, ids
 from openhearth.catalog.catalog import Catalog
@@ -63,8 +64,7 @@ class FineTuning:
         Raises `BadRequestError` or `ModelNotFoundError` for whatever can be told without reading the files.
         """
         method = requested_method(request)
-        if request.integrations:
-            raise UnsupportedParameterError("Integrations are not supported by this server.", param="integrations")
+        _check_integrations(request)
         if (obstacle := self._find_obstacle()) is not None:
             raise BadRequestError(obstacle, code="training_unavailable")
         job_id, now = ids.fine_tuning_job_id(), self._now()
@@ -221,6 +221,16 @@ class FineTuning:
 
     def _wire(self, row: FineTuningJobRow) -> FineTuningJob:
         return wire_job(row, organization=self._organization)
+
+
+def _check_integrations(request: CreateFineTuningJobRequest) -> None:
+    if len(request.integrations or ()) > 1:
+        raise UnsupportedParameterError("This server tells one integration about a job.", param="integrations")
+    if request.integrations and find_spec("wandb") is None:
+        raise UnsupportedParameterError(
+            "This server cannot tell Weights & Biases about a job: its operator has to run `pip install wandb`.",
+            param="integrations",
+        )
 
 
 async def _find(tx: Transaction, project: str, job_id: str, *, param: str = "fine_tune_id") -> FineTuningJobRow:

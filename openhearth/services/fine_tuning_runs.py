@@ -20,7 +20,7 @@ from openhearth.services.training_files import InvalidFileError, TrainingFiles
 from openhearth.store.database import Transaction
 from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow, TunedModelRow
 from openhearth.training.reports import CheckpointSaved, Failed, Notice, Report, Started, StepDone
-from openhearth.training.spec import TrainingSpec
+from openhearth.training.spec import TrainingSpec, WandbSpec
 
 _MAX_STEPS_SHOWN_EACH = 100
 _STEPS_BETWEEN_EVENTS = 10
@@ -218,6 +218,7 @@ class FineTuningRuns:
             lora=config.lora,
             device=config.device,
             num_threads=config.num_threads,
+            wandb=_wandb(job),
             snapshot_seconds=config.snapshot_seconds,
         )
 
@@ -279,6 +280,21 @@ class FineTuningRuns:
             directory=directory,
             created_at=self._now(),
         )
+
+
+def _wandb(job: FineTuningJobRow) -> WandbSpec | None:
+    """Return the run that is told about a job, if there is one, with the tags that the reference adds."""
+    if not job.integrations:
+        return None
+    wanted = job.integrations[0]["wandb"]
+    tags = (*wanted["tags"], "openai/finetune", f"openai/{job.base_model}", f"openai/{job.id}")
+    return WandbSpec(
+        project=wanted["project"],
+        name=wanted["name"] or job.id,
+        entity=wanted["entity"],
+        tags=tags,
+        run_id=job.id,
+    )
 
 
 class _SteeredElsewhereError(Exception):

@@ -8,45 +8,21 @@ error. Exit code 0: finished, stopped, or failed for a reason that was reported;
 import os
 import sys
 import threading
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-import torch
-from transformers.utils import logging as transformers_logging
-
-from openhearth.training import dpo, supervised
-from openhearth.training.devices import choose_device, find_hardware
-from openhearth.training.failures import explain
-from openhearth.training.reports import Report, write_report
-from openhearth.training.spec import TrainingSpec
-
-_RECIPES = {"supervised": supervised.train, "dpo": dpo.train}
+from openhearth.training.reports import Report, Tell, write_report
 
 
 def main(spec_file: Path) -> None:
     """Carry out the spec in a file."""
     tell = _take_standard_output()
     stop = _hold_leash()
-    spec = TrainingSpec.model_validate_json(spec_file.read_bytes())
-    _make_reproducible(spec)
-    try:
-        plan = choose_device(spec.device, find_hardware())
-        _RECIPES[spec.method](spec, plan, tell, stop)
-    except Exception as error:
-        failed = explain(error)
-        if failed is None:
-            raise
-        tell(failed)
+    # Loaded by name, after both are in hand: what is loaded takes seconds, and may print.
+    import_module("openhearth.training.program").carry_out(spec_file, tell, stop)
 
 
-def _make_reproducible(spec: TrainingSpec) -> None:
-    torch.set_num_threads(spec.num_threads)
-    torch.set_num_interop_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    transformers_logging.set_verbosity_error()
-
-
-def _take_standard_output() -> Callable[[Report], None]:
+def _take_standard_output() -> Tell:
     """Keep standard output for reports: whatever else is written there lands on standard error."""
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -20,6 +20,18 @@ class LoraSpec(BaseModel):
     target_modules: str = "all-linear"
 
 
+class WandbSpec(BaseModel):
+    """The run at Weights & Biases that is told about the steps; a resumed run goes on under its `run_id`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: str
+    name: str
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+    run_id: str
+
+
 class TrainingSpec(BaseModel):
     """One attempt at one training run.
 
@@ -49,4 +61,5 @@ class TrainingSpec(BaseModel):
     lora: LoraSpec = LoraSpec()
     device: DeviceChoice = "auto"
     num_threads: Annotated[int, Field(ge=1)] = 1
+    wandb: WandbSpec | None = None
     snapshot_seconds: Annotated[float, Field(ge=0)] = 300.0

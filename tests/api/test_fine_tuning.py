@@ -496,6 +496,41 @@ class TestCommands:
         assert "not compatible with the method: dpo" in str(other.exception)
 
 
+class TestIntegrations:
+    """Weights & Biases, through its real client, which writes to the disk here instead of sending."""
+
+    def test_wandb(self, tuner: OpenAI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """The run has the job's id, its steps and its tags, and the job shows the integration."""
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+        job = tuner.fine_tuning.jobs.create(
+            model=TINY,
+            training_file=upload(tuner, CHATS),
+            hyperparameters={"n_epochs": 1, "batch_size": 6},
+            integrations=[{"type": "wandb", "wandb": {"project": "lamps", "tags": ["mine"]}}],
+        )
+
+        job = wait(tuner, job.id, has_ended)
+
+        assert job.status == "succeeded", job.error
+        assert job.integrations is not None
+        assert (job.integrations[0].wandb.project, job.integrations[0].wandb.tags) == ("lamps", ["mine"])
+        (record,) = tmp_path.glob(f"wandb/offline-run-*-{job.id}/*.wandb")
+        for word in (b"train_loss", b"lamps", b"mine", b"openai/finetune"):
+            assert word in record.read_bytes()
+
+    def test_several(self, tuner: OpenAI) -> None:
+        """More than one is refused."""
+        integration: Any = {"type": "wandb", "wandb": {"project": "lamps"}}
+
+        with pytest.raises(BadRequestError) as caught:
+            tuner.fine_tuning.jobs.create(
+                model=TINY, training_file=upload(tuner, CHATS), integrations=[integration, integration]
+            )
+
+        assert (caught.value.param, caught.value.code) == ("integrations", "unsupported_parameter")
+
+
 class TestProjects:
     """Jobs and models belong to a project; a permitted project may call a checkpoint, and no more."""
 
