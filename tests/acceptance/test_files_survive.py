@@ -149,9 +149,12 @@ def live_and_die(servers: subprocess.Popen[str], ledger: Ledger, home: Path, *, 
             threading.Thread(target=upload_and_delete, args=(client, ledger), kwargs={"in_parts": number == 0})
             for number in range(num_clients)
         ]
+        enough = ledger.num_uploads + random.randint(0, 10)
         for worker in workers:
             worker.start()
-        time.sleep(random.uniform(0.05, 0.6))
+        while ledger.num_uploads < enough and any(worker.is_alive() for worker in workers):
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.1))
         os.kill(process_id, signal.SIGKILL)
         for worker in workers:
             worker.join()
