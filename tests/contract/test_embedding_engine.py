@@ -214,7 +214,7 @@ class TestEnding:
         """An engine that is closed ends what it was computing with an error, and takes no more."""
         engine = build()
         caller = asyncio.create_task(engine.embed([[7] * 100] * 1000))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.1)  # it is on its way, also to another server
 
         await engine.close()
 
