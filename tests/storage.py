@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openhearth.schemas.files import FilePurpose
-from openhearth.services.file_intake import FileDescription, FileIntake
+from openhearth.services.file_intake import FileDescription
+from openhearth.services.file_storage import FileStorage
 from openhearth.services.files import Files
 from openhearth.services.housekeeping import Housekeeping
 from openhearth.services.storage_quota import StorageQuota
@@ -86,12 +87,12 @@ async def open_storage(
     blobs = MemoryBlobStore() if blobs is None else blobs
     clock = StoppedClock()
     quota = StorageQuota(database, max_project_bytes=max_project_bytes)
-    intake = FileIntake(database, blobs, quota, now=clock)
+    kept = FileStorage(database, blobs, quota, clock)
     storage = Storage(
         database,
         blobs,
-        Files(database, blobs, intake, quota, max_file_bytes=max_file_bytes, now=clock),
-        Uploads(database, blobs, intake, quota, max_upload_bytes=max_upload_bytes, now=clock),
+        Files(kept, max_file_bytes=max_file_bytes),
+        Uploads(kept, max_upload_bytes=max_upload_bytes),
         Housekeeping(database, blobs, now=clock),
         clock,
     )

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from openhearth import clock, ids
+from openhearth import ids
 from openhearth.errors import BadRequestError, RequestTooLargeError
 from openhearth.schemas.files import FilePurpose
+from openhearth.services.file_storage import FileStorage
 from openhearth.services.jsonl import check_jsonl
-from openhearth.services.storage_quota import StorageQuota
 from openhearth.store.blobs.base import BlobStore, StoredBlob
-from openhearth.store.database import Database, Transaction
+from openhearth.store.database import Transaction
 from openhearth.store.tables import FileRow
 
 T = TypeVar("T")
@@ -32,13 +32,8 @@ class FileDescription:
 class FileIntake:
     """Takes files in, in two steps: `receive` the content, `keep` it. In between, nobody can see it."""
 
-    def __init__(
-        self, database: Database, blobs: BlobStore, quota: StorageQuota, *, now: clock.Clock = clock.now
-    ) -> None:
-        self._database = database
-        self._blobs = blobs
-        self._quota = quota
-        self._now = now
+    def __init__(self, storage: FileStorage) -> None:
+        self._storage = storage
 
     async def receive(
         self, project: str, content: AsyncIterable[bytes], describe: Callable[[], FileDescription]
@@ -50,13 +45,13 @@ class FileIntake:
         broken format, `BadRequestError`; then nothing is left of it.
         """
         file_id = ids.file_id()
-        stored = await self._blobs.put(file_id, content)
+        stored = await self._storage.blobs.put(file_id, content)
         try:
             description = describe()
             check_claims(description.purpose, filename=description.filename, num_bytes=stored.bytes)
             await self._check_content(file_id, description.purpose)
         except BaseException:
-            await self._blobs.delete(file_id)
+            await self._storage.blobs.delete(file_id)
             raise
         return self._row(file_id, project, description, stored)
 
@@ -67,24 +62,24 @@ class FileIntake:
         """
 
         async def commit() -> T:
-            async with self._database.transaction() as tx:
+            async with self._storage.database.transaction() as tx:
                 result = await also(tx)
                 await tx.files.create(row)
-                await self._quota.check(tx, row.project)
+                await self._storage.quota.check(tx, row.project)
             return result
 
-        return await commit_or_delete(self._blobs, row.id, commit)
+        return await commit_or_delete(self._storage.blobs, row.id, commit)
 
     async def _check_content(self, file_id: str, purpose: FilePurpose) -> None:
         if purpose == "fine-tune":
-            reader = await self._blobs.open(file_id)
+            reader = await self._storage.blobs.open(file_id)
             try:
                 await check_jsonl(reader)
             finally:
                 await reader.aclose()
 
     def _row(self, file_id: str, project: str, description: FileDescription, stored: StoredBlob) -> FileRow:
-        now = self._now()
+        now = self._storage.now()
         seconds = description.expires_after_seconds
         if seconds is None and description.purpose == "batch":
             seconds = _BATCH_FILE_SECONDS

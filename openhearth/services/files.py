@@ -5,13 +5,12 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from openhearth import clock
 from openhearth.errors import BadRequestError, BlobNotFoundError, NotFoundError, RequestTooLargeError
 from openhearth.schemas.files import DeleteFileResponse, FilePurpose, ListFilesResponse, OpenAIFile
 from openhearth.services.file_intake import FileDescription, FileIntake
-from openhearth.services.storage_quota import StorageQuota
+from openhearth.services.file_storage import FileStorage
 from openhearth.store.blobs.base import BlobReader, BlobStore
-from openhearth.store.database import Database, Transaction
+from openhearth.store.database import Transaction
 from openhearth.store.tables import FileRow
 
 _NOT_READABLE = ("assistants",)
@@ -50,22 +49,10 @@ class IncomingFile(Protocol):
 class Files:
     """The use cases of files. `max_file_bytes` bounds what comes in one request."""
 
-    def __init__(
-        self,
-        database: Database,
-        blobs: BlobStore,
-        intake: FileIntake,
-        quota: StorageQuota,
-        *,
-        max_file_bytes: int,
-        now: clock.Clock = clock.now,
-    ) -> None:
-        self._database = database
-        self._blobs = blobs
-        self._intake = intake
-        self._quota = quota
+    def __init__(self, storage: FileStorage, *, max_file_bytes: int) -> None:
+        self._storage = storage
+        self._intake = FileIntake(storage)
         self._max_file_bytes = max_file_bytes
-        self._now = now
 
     async def create(self, project: str, incoming: IncomingFile) -> OpenAIFile:
         """Take a file in; once this returns, it survives a crash.
@@ -75,7 +62,9 @@ class Files:
         too_large = RequestTooLargeError(
             f"The file is larger than {self._max_file_bytes} bytes. Send it in parts instead, to /v1/uploads."
         )
-        content = self._quota.bounded(project, incoming.content(), max_bytes=self._max_file_bytes, too_large=too_large)
+        content = self._storage.quota.bounded(
+            project, incoming.content(), max_bytes=self._max_file_bytes, too_large=too_large
+        )
         row = await self._intake.receive(project, content, incoming.description)
         await self._intake.keep(row, also=_nothing)
         return wire_file(row)
@@ -90,31 +79,31 @@ class Files:
         after: str | None = None,
     ) -> ListFilesResponse:
         """Return a page of files by the time they were made. Raises `NotFoundError` for an unknown `after`."""
-        now = self._now()
-        async with self._database.read() as tx:
+        now = self._storage.now()
+        async with self._storage.database.read() as tx:
             cursor = None if after is None else await _find(tx, project, after, now=now, param="after")
             rows = await tx.files.list(project, purpose=purpose, order=order, after=cursor, limit=limit + 1, now=now)
         return await asyncio.to_thread(_page, rows, limit)
 
     async def retrieve(self, project: str, file_id: str) -> OpenAIFile:
         """Return a file. Raises `NotFoundError`."""
-        async with self._database.read() as tx:
-            return wire_file(await _find(tx, project, file_id, now=self._now()))
+        async with self._storage.database.read() as tx:
+            return wire_file(await _find(tx, project, file_id, now=self._storage.now()))
 
     async def content(self, project: str, file_id: str) -> FileContent:
         """Return a file to read. Raises `NotFoundError`, and `BadRequestError` if its purpose forbids reading."""
-        async with self._database.read() as tx:
-            row = await _find(tx, project, file_id, now=self._now())
+        async with self._storage.database.read() as tx:
+            row = await _find(tx, project, file_id, now=self._storage.now())
         if row.purpose in _NOT_READABLE:
             raise BadRequestError(f"Not allowed to download files of purpose: {row.purpose}")
-        return FileContent(row.filename, row.bytes, row.sha256, row.id, self._blobs)
+        return FileContent(row.filename, row.bytes, row.sha256, row.id, self._storage.blobs)
 
     async def delete(self, project: str, file_id: str) -> DeleteFileResponse:
         """Delete a file; who is reading it reads on. Raises `NotFoundError`."""
-        async with self._database.transaction() as tx:
-            if not await tx.files.delete(project, file_id, now=self._now()):
+        async with self._storage.database.transaction() as tx:
+            if not await tx.files.delete(project, file_id, now=self._storage.now()):
                 raise _not_found(file_id)
-        await self._blobs.delete(file_id)
+        await self._storage.blobs.delete(file_id)
         return DeleteFileResponse(id=file_id, object="file", deleted=True)
 
 

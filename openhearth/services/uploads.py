@@ -3,15 +3,14 @@
 from collections.abc import AsyncIterable, Sequence
 from typing import Literal
 
-from openhearth import clock, ids
+from openhearth import ids
 from openhearth.errors import BadRequestError, InvalidValueError, NotFoundError, RequestTooLargeError
 from openhearth.schemas.uploads import CompleteUploadRequest, CreateUploadRequest, Upload, UploadPart, UploadStatus
 from openhearth.services.file_intake import FileIntake, check_claims, commit_or_delete
+from openhearth.services.file_storage import FileStorage
 from openhearth.services.files import wire_file
-from openhearth.services.storage_quota import StorageQuota
 from openhearth.services.upload_parts import ended_error, join
-from openhearth.store.blobs.base import BlobStore
-from openhearth.store.database import Database, Transaction
+from openhearth.store.database import Transaction
 from openhearth.store.tables import FileRow, UploadPartRow, UploadRow
 
 MAX_PART_BYTES = 64 * 2**20
@@ -31,27 +30,15 @@ _JSONL_TYPES = (
 class Uploads:
     """The use cases of uploads. `max_upload_bytes` bounds the whole, `MAX_PART_BYTES` each part."""
 
-    def __init__(
-        self,
-        database: Database,
-        blobs: BlobStore,
-        intake: FileIntake,
-        quota: StorageQuota,
-        *,
-        max_upload_bytes: int,
-        now: clock.Clock = clock.now,
-    ) -> None:
-        self._database = database
-        self._blobs = blobs
-        self._intake = intake
-        self._quota = quota
+    def __init__(self, storage: FileStorage, *, max_upload_bytes: int) -> None:
+        self._storage = storage
+        self._intake = FileIntake(storage)
         self._max_upload_bytes = max_upload_bytes
-        self._now = now
 
     async def create(self, project: str, request: CreateUploadRequest) -> Upload:
         """Announce a file. Raises `BadRequestError` if it could never be completed."""
         self._check(request)
-        now = self._now()
+        now = self._storage.now()
         row = UploadRow(
             id=ids.upload_id(),
             project=project,
@@ -64,7 +51,7 @@ class Uploads:
             expires_at=int(now) + _UPLOAD_SECONDS,
             file_expires_after_seconds=request.expires_after.seconds if request.expires_after else None,
         )
-        async with self._database.transaction() as tx:
+        async with self._storage.database.transaction() as tx:
             await tx.uploads.create(row)
         return _wire_upload(row)
 
@@ -74,21 +61,21 @@ class Uploads:
         Raises `NotFoundError`, `BadRequestError` if the upload has ended, `RequestTooLargeError` and
         `InsufficientStorageError`.
         """
-        async with self._database.read() as tx:
+        async with self._storage.database.read() as tx:
             await self._pending(tx, project, upload_id)
         part_id = ids.upload_part_id()
         too_large = RequestTooLargeError(f"A part may have {MAX_PART_BYTES} bytes at most.")
-        bounded = self._quota.bounded(project, content, max_bytes=MAX_PART_BYTES, too_large=too_large)
-        stored = await self._blobs.put(part_id, bounded)
-        row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=stored.bytes, created_at=self._now())
+        bounded = self._storage.quota.bounded(project, content, max_bytes=MAX_PART_BYTES, too_large=too_large)
+        stored = await self._storage.blobs.put(part_id, bounded)
+        row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=stored.bytes, created_at=self._storage.now())
 
         async def commit() -> None:
-            async with self._database.transaction() as tx:
+            async with self._storage.database.transaction() as tx:
                 await self._pending(tx, project, upload_id)
                 await tx.uploads.add_part(row)
-                await self._quota.check(tx, project)
+                await self._storage.quota.check(tx, project)
 
-        await commit_or_delete(self._blobs, part_id, commit)
+        await commit_or_delete(self._storage.blobs, part_id, commit)
         return UploadPart(id=part_id, object="upload.part", created_at=int(row.created_at), upload_id=upload_id)
 
     async def complete(self, project: str, upload_id: str, request: CompleteUploadRequest) -> Upload:
@@ -97,10 +84,10 @@ class Uploads:
         Raises `NotFoundError`, and `BadRequestError` if the upload has ended, a part is unknown, the size or the MD5
         is not what was announced, or the content has not the format that its purpose asks for.
         """
-        async with self._database.read() as tx:
+        async with self._storage.database.read() as tx:
             upload = await self._pending(tx, project, upload_id)
             parts = await tx.uploads.parts(upload_id)
-        joined = join(self._blobs, upload, parts, request)
+        joined = join(self._storage.blobs, upload, parts, request)
         row = await self._intake.receive(project, joined.content(), joined.description)
 
         async def end(tx: Transaction) -> Sequence[str]:
@@ -112,7 +99,7 @@ class Uploads:
 
     async def cancel(self, project: str, upload_id: str) -> Upload:
         """Give an upload up. Raises `NotFoundError`, and `BadRequestError` if it has ended."""
-        async with self._database.transaction() as tx:
+        async with self._storage.database.transaction() as tx:
             upload = await self._pending(tx, project, upload_id)
             part_ids = await _end(tx, upload_id, "cancelled")
         await self._delete_blobs(part_ids)
@@ -138,14 +125,14 @@ class Uploads:
         row = await tx.uploads.find(project, upload_id)
         if row is None:
             raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
-        status = "expired" if row.status == "pending" and row.expires_at <= self._now() else row.status
+        status = "expired" if row.status == "pending" and row.expires_at <= self._storage.now() else row.status
         if status != "pending":
             raise ended_error(upload_id, status)
         return row
 
     async def _delete_blobs(self, keys: Sequence[str]) -> None:
         for key in keys:
-            await self._blobs.delete(key)
+            await self._storage.blobs.delete(key)
 
 
 async def _end(tx: Transaction, upload_id: str, status: Literal["completed", "cancelled"]) -> Sequence[str]:

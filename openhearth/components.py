@@ -1,0 +1,134 @@
+"""What is kept in a home, and what works with it: the same for a server, a worker and the commands."""
+
+import platform
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+
+from openhearth import clock
+from openhearth.api.dependencies import Services
+from openhearth.api.server import is_loopback
+from openhearth.catalog.catalog import Catalog
+from openhearth.catalog.configured import configured_catalog
+from openhearth.configs import training_config, worker_config
+from openhearth.executor.local import LocalExecutor
+from openhearth.home import secret_of
+from openhearth.jobs.recovery import living_worker, release_dead_workers
+from openhearth.jobs.worker import Lane, Worker
+from openhearth.services.api_keys import APIKeys
+from openhearth.services.chat_completions import ChatCompletions
+from openhearth.services.checkpoint_permissions import CheckpointPermissions
+from openhearth.services.completions import Completions
+from openhearth.services.embeddings import Embeddings
+from openhearth.services.file_intake import FileIntake
+from openhearth.services.file_storage import FileStorage
+from openhearth.services.files import Files
+from openhearth.services.fine_tuning import TRAIN, VALIDATE, FineTuning
+from openhearth.services.fine_tuning_runs import FineTuningRuns
+from openhearth.services.generation import Generation
+from openhearth.services.housekeeping import Housekeeping
+from openhearth.services.image_inputs import Inboxes
+from openhearth.services.image_links import ImageLinks
+from openhearth.services.image_references import ImageReferences
+from openhearth.services.images import Images
+from openhearth.services.metrics import Metrics
+from openhearth.services.model_host import Loaders, ModelHost
+from openhearth.services.models import Models
+from openhearth.services.resident_models import ResidentModels, default_model_memory_bytes
+from openhearth.services.result_files import ResultFiles
+from openhearth.services.storage_quota import StorageQuota
+from openhearth.services.training_config import find_training_obstacle
+from openhearth.services.training_files import TrainingFiles
+from openhearth.services.tuned_models import TunedModels
+from openhearth.services.uploads import Uploads
+from openhearth.services.web_pictures import WebPictures
+from openhearth.settings import Settings
+from openhearth.store.blobs.filesystem import FilesystemBlobStore
+from openhearth.store.database import Database, sqlite_url
+from openhearth.tasks.fine_tuning import TrainTask, ValidateTask
+
+
+class Components:
+    """The parts that everything else of a process is made of. Nothing is read or written before it is used."""
+
+    def __init__(self, settings: Settings, *, catalog: Catalog | None = None) -> None:
+        self.settings = settings
+        self.database = Database(sqlite_url(settings.home / "openhearth.db"))
+        self.blobs = FilesystemBlobStore(settings.home / "blobs")
+        quota = StorageQuota(self.database, max_project_bytes=settings.max_project_bytes)
+        self.storage = FileStorage(self.database, self.blobs, quota)
+        self.training_files = TrainingFiles(self.blobs, settings.home / "fine_tuning")
+        self.housekeeping = Housekeeping(self.database, self.blobs)
+        self.api_keys = APIKeys(self.database, is_open=is_loopback(settings.host))
+        self._catalog = catalog
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The models of the settings, unless others were given."""
+        return self._catalog or configured_catalog(self.settings)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Bring the database up to date, and close it at the end."""
+        try:
+            await self.database.migrate()
+            yield
+        finally:
+            await self.database.close()
+
+    def services(self, loaders: Loaders) -> Services:
+        """Put every service of a server together with what it works with."""
+        settings = self.settings
+        files = Files(self.storage, max_file_bytes=settings.max_file_bytes)
+        image_links = ImageLinks(
+            FilesystemBlobStore(settings.home / "images"), secret=secret_of(settings.home, "image-links")
+        )
+        tuned_models = TunedModels(self.database, self.training_files)
+        residents = ResidentModels(
+            max_bytes=settings.model_memory_bytes or default_model_memory_bytes(),
+            idle_seconds=settings.model_idle_seconds,
+        )
+        host = ModelHost(
+            self.catalog, tuned_models, loaders=loaders, defaults=settings.default_models, residents=residents
+        )
+        metrics = Metrics(host)
+        generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
+        return Services(
+            api_keys=self.api_keys,
+            chat_completions=ChatCompletions(host, generation),
+            checkpoint_permissions=CheckpointPermissions(self.database),
+            completions=Completions(host, generation),
+            embeddings=Embeddings(host, matryoshka_models=settings.matryoshka_models),
+            files=files,
+            fine_tuning=FineTuning(
+                self.database, self.catalog, organization=settings.organization, find_obstacle=find_training_obstacle
+            ),
+            host=host,
+            image_links=image_links,
+            image_references=ImageReferences(files, WebPictures(is_enabled=settings.fetch_image_urls)),
+            images=Images(host, image_links),
+            inboxes=Inboxes(settings.home / "incoming-images"),
+            metrics=metrics,
+            models=Models(self.catalog, tuned_models, organization=settings.organization),
+            uploads=Uploads(self.storage, max_upload_bytes=settings.max_upload_bytes),
+        )
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Worker]:
+        """Give a worker for everything that this home queues."""
+        settings, config = self.settings, training_config(self.settings)
+        workers = settings.home / "workers"
+        await release_dead_workers(self.database, workers, now=clock.now)
+        runs = FineTuningRuns(self.catalog, self.training_files, ResultFiles(FileIntake(self.storage)), config=config)
+        executor = LocalExecutor(num_threads=config.num_threads, niceness=settings.training_niceness)
+        with living_worker(workers) as name:
+            yield Worker(
+                self.database,
+                {VALIDATE: ValidateTask(runs), TRAIN: TrainTask(runs, executor)},
+                name=name,
+                lanes=[
+                    Lane(tasks=[VALIDATE]),
+                    Lane(tasks=[TRAIN], device=f"{platform.node()}/{settings.training_device}"),
+                ],
+                config=worker_config(settings),
+            )
