@@ -20,6 +20,7 @@ from openhearth.api.banner import banner
 from openhearth.api.dependencies import Services
 from openhearth.api.error_handlers import handle_api_error, handle_http_exception, handle_validation_error
 from openhearth.api.middleware import BodyLimit, HostCheck, RequestContext
+from openhearth.api.rate_limits import RATE_LIMIT_HEADERS, RateLimiting
 from openhearth.api.routes import FILE_PATHS, ROUTERS
 from openhearth.api.server import Server, bind, is_loopback
 from openhearth.catalog.catalog import Catalog
@@ -33,7 +34,14 @@ from openhearth.services.training_config import find_training_obstacle
 from openhearth.settings import Settings
 from openhearth.tasks.housekeeping import keep_house
 
-_EXPOSED_HEADERS = ("openai-model", "openai-processing-ms", "openai-version", "x-request-id", "retry-after-ms")
+_EXPOSED_HEADERS = (
+    "openai-model",
+    "openai-processing-ms",
+    "openai-version",
+    "x-request-id",
+    "retry-after-ms",
+    *RATE_LIMIT_HEADERS,
+)
 
 
 def serve(settings: Settings, *, loaders: Loaders | None = None) -> int:
@@ -120,7 +128,7 @@ def _application(components: Components, loaders: Loaders) -> FastAPI:
         title="openhearth",
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(components.settings, services.api_keys),
+        middleware=_middleware(components),
         exception_handlers={
             APIError: handle_api_error,
             HTTPException: handle_http_exception,
@@ -151,8 +159,9 @@ async def _check_keys(settings: Settings) -> None:
             )
 
 
-def _middleware(settings: Settings, api_keys: APIKeys) -> list[Middleware]:
+def _middleware(components: Components) -> list[Middleware]:
     """Return the layers around the routes, outermost first."""
+    settings = components.settings
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_allow_origins,
@@ -164,6 +173,7 @@ def _middleware(settings: Settings, api_keys: APIKeys) -> list[Middleware]:
         Middleware(RequestContext),
         Middleware(HostCheck, bind_host=settings.host, allowed_hosts=settings.allowed_hosts),
         *([cors] if settings.cors_allow_origins else []),
-        Middleware(Authentication, api_keys=api_keys),
+        Middleware(Authentication, api_keys=components.api_keys),
+        Middleware(RateLimiting, limits=components.rate_limits),
         Middleware(BodyLimit, max_bytes=settings.max_request_body_bytes, exempt=FILE_PATHS),
     ]

@@ -10,7 +10,7 @@ from openhearth.api.dependencies import Services
 from openhearth.api.server import is_loopback
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.configured import configured_catalog
-from openhearth.configs import training_config, worker_config
+from openhearth.configs import rate_limit_config, training_config, worker_config
 from openhearth.executor.local import LocalExecutor
 from openhearth.home import secret_of
 from openhearth.jobs.recovery import living_worker, release_dead_workers
@@ -34,6 +34,7 @@ from openhearth.services.images import Images
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import Loaders, ModelHost
 from openhearth.services.models import Models
+from openhearth.services.rate_limits import RateLimits
 from openhearth.services.resident_models import ResidentModels, default_model_memory_bytes
 from openhearth.services.result_files import ResultFiles
 from openhearth.services.storage_quota import StorageQuota
@@ -60,6 +61,7 @@ class Components:
         self.training_files = TrainingFiles(self.blobs, settings.home / "fine_tuning")
         self.housekeeping = Housekeeping(self.database, self.blobs)
         self.api_keys = APIKeys(self.database, is_open=is_loopback(settings.host))
+        self.rate_limits = RateLimits(rate_limit_config(settings), organization=settings.organization)
         self._catalog = catalog
 
     @cached_property

@@ -17,6 +17,7 @@ from openhearth.engine.remote.config import RemoteConfig
 from openhearth.engine.text.config import EngineConfig
 from openhearth.jobs.worker import WorkerConfig
 from openhearth.services.model_host import Loaders
+from openhearth.services.rate_limits import RateLimitConfig
 from openhearth.services.training_config import TrainingConfig
 from openhearth.settings import RemoteSettings, Settings
 from openhearth.training.spec import LoraSpec
@@ -80,6 +81,16 @@ def remote_config(remote: RemoteSettings) -> RemoteConfig:
         api_key=None if remote.api_key is None else remote.api_key.get_secret_value(),
         dialect=remote.dialect,
         max_model_len=remote.max_model_len,
+    )
+
+
+def rate_limit_config(settings: Settings) -> RateLimitConfig:
+    """Return what may be asked for in a minute."""
+    return RateLimitConfig(
+        requests=settings.max_requests_per_minute,
+        tokens=settings.max_tokens_per_minute,
+        project_tokens=settings.max_project_tokens_per_minute,
+        uploads=settings.max_uploads_per_minute,
     )
 
 

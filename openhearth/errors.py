@@ -20,11 +20,15 @@ OpenHearthError
     ├── NotFoundError
     │   └── ModelNotFoundError
     ├── RequestTooLargeError
-    ├── RateLimitError              carries retry_after_seconds
+    ├── RateLimitError              carries retry_after_seconds and kind
     ├── GenerationTimeoutError
     └── ServiceUnavailableError
         └── InsufficientStorageError
 """
+
+from typing import Literal
+
+RateKind = Literal["requests", "tokens"]
 
 
 class OpenHearthError(Exception):
@@ -155,13 +159,17 @@ class RequestTooLargeError(APIError):
 
 
 class RateLimitError(APIError):
-    """The server has as much work as it takes on; try again after `retry_after_seconds`."""
+    """The server has as much work as it takes on, or the caller has had its share of `kind`.
+
+    Try again after `retry_after_seconds`; infinity says that waiting does not help.
+    """
 
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: float, kind: RateKind = "requests") -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.kind = kind
 
 
 class GenerationTimeoutError(APIError):

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(512 * 2**20, ge=1)
     max_upload_bytes: int = Field(8 * 2**30, ge=1)
     max_project_bytes: int = Field(2_500_000_000_000, ge=1)
+    max_requests_per_minute: int | None = Field(None, ge=1)
+    max_tokens_per_minute: int | None = Field(None, ge=1)
+    max_project_tokens_per_minute: int | None = Field(None, ge=1)
+    max_uploads_per_minute: int | None = Field(None, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
 

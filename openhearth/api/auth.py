@@ -1,4 +1,4 @@
-"""Who is asking: takes the key out of the Authorization header and puts the project it opens into the request's state.
+"""Who is asking: takes the key out of the Authorization header and puts the caller into the request's state.
 
 Stands before the routes, so that none can be forgotten and no body is read for a stranger. Leaves deciding who may
 enter to `services/api_keys.py`.
@@ -24,7 +24,8 @@ class Authentication:
         """Handle one request."""
         if scope["type"] == "http" and scope["path"].startswith("/v1/"):
             secret = _secret(Headers(scope=scope).get("authorization", ""))
-            scope.setdefault("state", {})["project"] = await self._api_keys.authenticate(secret)
+            caller = await self._api_keys.authenticate(secret)
+            scope.setdefault("state", {}).update(caller=caller, project=caller.project)
         await self._app(scope, receive, send)
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openhearth.api.dependencies import ProjectOf, ServicesOf
+from openhearth.api.dependencies import AllowanceOf, ProjectOf, ServicesOf
 from openhearth.api.generations import streamed, whole
 from openhearth.api.strict_json import StrictJSONRoute
 from openhearth.schemas.chat_completions import CreateChatCompletionRequest, CreateChatCompletionResponse
@@ -14,9 +14,13 @@ router = APIRouter(tags=["Chat"], route_class=StrictJSONRoute)
 
 @router.post("/v1/chat/completions", response_model=CreateChatCompletionResponse)
 async def create_chat_completion(
-    body: CreateChatCompletionRequest, request: Request, project: ProjectOf, services: ServicesOf
+    body: CreateChatCompletionRequest,
+    request: Request,
+    project: ProjectOf,
+    services: ServicesOf,
+    allowance: AllowanceOf,
 ) -> Response:
     """Write the next message of a chat."""
     if body.stream:
-        return await streamed(request, services.chat_completions.stream(project, body))
-    return await whole(request, services.chat_completions.create(project, body))
+        return await streamed(request, services.chat_completions.stream(project, body, allowance))
+    return await whole(request, services.chat_completions.create(project, body, allowance))

@@ -1,4 +1,4 @@
-"""What handlers ask for: the services of the app, and the project of the request."""
+"""What handlers ask for: the services of the app, the project of the request, and what it may take."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -20,6 +20,7 @@ from openhearth.services.images import Images
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import ModelHost
 from openhearth.services.models import Models
+from openhearth.services.rate_limits import Allowance
 from openhearth.services.uploads import Uploads
 
 
@@ -52,5 +53,10 @@ def _project(request: Request) -> str:
     return cast("str", request.state.project)
 
 
+def _allowance(request: Request) -> Allowance:
+    return cast("Allowance", request.state.allowance)
+
+
+AllowanceOf = Annotated[Allowance, Depends(_allowance)]
 ServicesOf = Annotated[Services, Depends(_services)]
 ProjectOf = Annotated[str, Depends(_project)]

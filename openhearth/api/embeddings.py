@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openhearth.api.dependencies import ServicesOf
+from openhearth.api.dependencies import AllowanceOf, ServicesOf
 from openhearth.api.disconnect import until_disconnect
 from openhearth.api.strict_json import StrictJSONRoute
 from openhearth.schemas.embeddings import CreateEmbeddingRequest, CreateEmbeddingResponse, EncodingFormat
@@ -25,9 +25,11 @@ _VECTORS_AT_ONCE = 64
 
 
 @router.post("/v1/embeddings", response_model=CreateEmbeddingResponse)
-async def create_embedding(body: CreateEmbeddingRequest, request: Request, services: ServicesOf) -> Response:
+async def create_embedding(
+    body: CreateEmbeddingRequest, request: Request, services: ServicesOf, allowance: AllowanceOf
+) -> Response:
     """Turn one or more inputs into vectors."""
-    result = await until_disconnect(request, services.embeddings.create(body))
+    result = await until_disconnect(request, services.embeddings.create(body, allowance))
     headers = {"cache-control": "no-cache, must-revalidate", "openai-model": result.model}
     content = await written(result, body.encoding_format)
     return Response(content, headers=headers, media_type="application/json")

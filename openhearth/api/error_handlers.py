@@ -53,7 +53,8 @@ def error_object(error: Exception) -> ErrorResponse:
     """Return the error object of an exception; one without a name keeps its secrets."""
     if not isinstance(error, APIError):
         return _error_response(_INTERNAL_MESSAGE, 500)
-    return _error_response(error.message, status_code_of(error), param=error.param, code=error.code)
+    kind = error.kind if isinstance(error, RateLimitError) else None
+    return _error_response(error.message, status_code_of(error), kind=kind, param=error.param, code=error.code)
 
 
 def error_response(error: Exception) -> Response:
@@ -91,10 +92,9 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _error_response(
-    message: str, status_code: int, *, param: str | None = None, code: str | None = None
+    message: str, status_code: int, *, kind: str | None = None, param: str | None = None, code: str | None = None
 ) -> ErrorResponse:
-    kinds = {429: "requests"} | dict.fromkeys((500, 503, 504, 507), "server_error")
-    kind = kinds.get(status_code, "invalid_request_error")
+    kind = kind or ("server_error" if status_code >= 500 else "invalid_request_error")
     return ErrorResponse(error=Error(message=message, type=kind, param=param, code=code))
 
 
@@ -111,5 +111,7 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"x-should-retry": "false"}  # it would end the same way until somebody changes something
     if isinstance(error, RateLimitError):
         seconds = error.retry_after_seconds
+        if math.isinf(seconds):
+            return {"x-should-retry": "false"}
         return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}
     return {}

@@ -26,6 +26,14 @@ class APIKey:
     is_revoked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking: a project, by one of its keys; by none where nobody needs one."""
+
+    project: str
+    api_key_id: str | None = None
+
+
 class APIKeys:
     """Makes, lists, revokes and checks keys. `is_open` lets everybody in for as long as no key was ever made."""
 
@@ -69,14 +77,14 @@ class APIKeys:
         """Return whether a request needs a key."""
         return not self._is_open or await self.has_any()
 
-    async def authenticate(self, secret: str | None) -> str:
-        """Return the project that `secret` opens. Raises `MissingAPIKeyError` or `InvalidAPIKeyError`."""
+    async def authenticate(self, secret: str | None) -> Caller:
+        """Return whom `secret` belongs to. Raises `MissingAPIKeyError` or `InvalidAPIKeyError`."""
         async with self._database.read() as tx:
             row = await tx.api_keys.find_by_hash(_hash(secret)) if secret else None
             if row is not None:
-                return row.project
+                return Caller(row.project, row.id)
             if self._is_open and not await tx.api_keys.has_any():
-                return DEFAULT_PROJECT
+                return Caller(DEFAULT_PROJECT)
         raise InvalidAPIKeyError(masked(secret)) if secret else MissingAPIKeyError()
 
 

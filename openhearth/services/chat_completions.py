@@ -17,9 +17,10 @@ from openhearth.schemas.chat_completions import (
 from openhearth.schemas.chat_tools import ResponseFormatJsonObject
 from openhearth.services.chat_choices import DeltaWriter, MessageWriter
 from openhearth.services.chat_messages import read_messages
-from openhearth.services.generation import Generation, Tally
+from openhearth.services.generation import Generation, NumberedOutputs, Tally
 from openhearth.services.grammars import answer_grammar
 from openhearth.services.model_host import LoadedModel, ModelHost
+from openhearth.services.rate_limits import UNLIMITED, Allowance
 from openhearth.services.tool_use import ToolUse, read_tool_use
 
 Writer = TypeVar("Writer", MessageWriter, DeltaWriter)
@@ -33,11 +34,13 @@ class ChatCompletions:
         self._generation = generation
         self._now = now
 
-    async def create(self, project: str, request: CreateChatCompletionRequest) -> CreateChatCompletionResponse:
+    async def create(
+        self, project: str, request: CreateChatCompletionRequest, allowance: Allowance = UNLIMITED
+    ) -> CreateChatCompletionResponse:
         """Write the next message to its end. Raises `APIError` if the request cannot be carried out."""
         job = await self._prepare(project, request)
         tally, writers = Tally(), job.writers(MessageWriter)
-        async with aclosing(self._generation.run(job.model, [job.prompt], job.params, tally=tally)) as outputs:
+        async with aclosing(self._run(job, tally, allowance)) as outputs:
             async for _, output in outputs:
                 writers[output.index].add(output)
         return CreateChatCompletionResponse(
@@ -48,12 +51,12 @@ class ChatCompletions:
         )
 
     async def stream(
-        self, project: str, request: CreateChatCompletionRequest
+        self, project: str, request: CreateChatCompletionRequest, allowance: Allowance = UNLIMITED
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse]:
         """Write the next message, and yield what it gains; the first piece comes once nothing was refused."""
         job = await self._prepare(project, request)
         tally, writers = Tally(), job.writers(DeltaWriter)
-        async with aclosing(self._generation.run(job.model, [job.prompt], job.params, tally=tally)) as outputs:
+        async with aclosing(self._run(job, tally, allowance)) as outputs:
             async for _, output in outputs:
                 for choice in writers[output.index].write(output):
                     yield job.chunk([choice])
@@ -79,6 +82,13 @@ class ChatCompletions:
             created=int(self._now()),
         )
 
+    async def _run(self, job: "_Job", tally: Tally, allowance: Allowance) -> NumberedOutputs:
+        outputs = self._generation.run(job.model, [job.prompt], job.params, tally=tally)
+        with allowance.holding(job.num_foreseen_tokens, model=job.request.model, used=tally.num_tokens):
+            async with aclosing(outputs):
+                async for numbered in outputs:
+                    yield numbered
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
@@ -97,6 +107,11 @@ class _Job:
         """Whether a stream ends with the usage."""
         options = self.request.stream_options
         return options is not None and options.include_usage
+
+    @property
+    def num_foreseen_tokens(self) -> int:
+        """How many tokens the request asks for; an answer of no stated length counts when it is there."""
+        return len(self.prompt) + self.request.n * (_wanted_tokens(self.request) or 0)
 
     def writers(self, kind: type[Writer]) -> list[Writer]:
         """Return a writer for each choice."""
@@ -175,7 +190,7 @@ async def _grammar(request: CreateChatCompletionRequest, tool_use: ToolUse, mode
 
 def _max_tokens(request: CreateChatCompletionRequest, model: LoadedModel, *, num_prompt_tokens: int) -> int:
     """Return how many tokens the answer may have: as many as asked for, or as many as there is room for."""
-    limit, wanted = model.engine.max_model_len, request.max_completion_tokens or request.max_tokens
+    limit, wanted = model.engine.max_model_len, _wanted_tokens(request)
     if num_prompt_tokens + (wanted or 1) <= limit:
         return wanted or limit - num_prompt_tokens
     if wanted is None:
@@ -188,6 +203,10 @@ def _max_tokens(request: CreateChatCompletionRequest, model: LoadedModel, *, num
     raise ContextLengthExceededError(
         f"This model's maximum context length is {limit} tokens. However, {problem}", param="messages"
     )
+
+
+def _wanted_tokens(request: CreateChatCompletionRequest) -> int | None:
+    return request.max_completion_tokens or request.max_tokens
 
 
 def _sampling_params(request: CreateChatCompletionRequest, *, max_tokens: int, grammar: str | None) -> SamplingParams:

@@ -18,6 +18,7 @@ from openhearth.services.completion_choices import ChoiceWriter, Prompt
 from openhearth.services.extended_completions import extended, with_token_ids
 from openhearth.services.generation import Generation, NumberedOutputs, Tally, check_context_length
 from openhearth.services.model_host import LoadedModel, ModelHost
+from openhearth.services.rate_limits import UNLIMITED, Allowance
 
 
 class Completions:
@@ -28,11 +29,13 @@ class Completions:
         self._generation = generation
         self._now = now
 
-    async def create(self, project: str, request: CreateCompletionRequest) -> CreateCompletionResponse:
+    async def create(
+        self, project: str, request: CreateCompletionRequest, allowance: Allowance = UNLIMITED
+    ) -> CreateCompletionResponse:
         """Continue all prompts to their end. Raises `APIError` if the request cannot be carried out."""
         job = await self._prepare(project, request)
         tally, candidates = Tally(), Candidates()
-        async with aclosing(self._run(job, tally)) as outputs:
+        async with aclosing(self._run(job, tally, allowance)) as outputs:
             async for number, output in outputs:
                 candidates.add(number, output)
         choices = [
@@ -47,7 +50,9 @@ class Completions:
         ]
         return job.response(choices, usage=tally.usage())
 
-    async def stream(self, project: str, request: CreateCompletionRequest) -> AsyncGenerator[CreateCompletionResponse]:
+    async def stream(
+        self, project: str, request: CreateCompletionRequest, allowance: Allowance = UNLIMITED
+    ) -> AsyncGenerator[CreateCompletionResponse]:
         """Continue all prompts, and yield what each choice gains; the first piece comes once nothing was refused."""
         job = await self._prepare(project, request)
         tally = Tally()
@@ -57,7 +62,7 @@ class Completions:
             for number in range(len(job.prompts))
             for index in range(request.n)
         }
-        async with aclosing(self._run(job, tally)) as outputs:
+        async with aclosing(self._run(job, tally, allowance)) as outputs:
             async for number, output in outputs:
                 scores.setdefault(number, output.prompt_logprobs or ())
                 writer = writers[number, output.index]
@@ -83,7 +88,7 @@ class Completions:
         check_context_length(model, prompts, max_tokens=request.max_tokens, param="prompt")
         return job
 
-    async def _run(self, job: "_Job", tally: Tally) -> NumberedOutputs:
+    async def _run(self, job: "_Job", tally: Tally, allowance: Allowance) -> NumberedOutputs:
         params = _sampling_params(job.request)
         prompts = [prompt.token_ids for prompt in job.prompts]
         outputs = self._generation.run(job.model, prompts, params, tally=tally)
@@ -91,9 +96,11 @@ class Completions:
             outputs = scores_first(outputs)
         if isinstance(job.request, CreateExtendedCompletionRequest) and job.request.return_tokens_as_token_ids:
             outputs = with_token_ids(outputs)
-        async with aclosing(outputs):
-            async for numbered in outputs:
-                yield numbered
+        num_tokens = sum(map(len, prompts)) + len(prompts) * params.n * params.max_tokens
+        with allowance.holding(num_tokens, model=job.request.model, used=tally.num_tokens):
+            async with aclosing(outputs):
+                async for numbered in outputs:
+                    yield numbered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from openhearth.engine.embedding.vectors import shortened
 from openhearth.errors import BadRequestError, InvalidValueError
 from openhearth.schemas.embeddings import CreateEmbeddingRequest
 from openhearth.services.model_host import LoadedEmbeddingModel, ModelHost
+from openhearth.services.rate_limits import UNLIMITED, Allowance
 
 MAX_INPUTS = 2048
 MAX_TOKENS = 300_000
@@ -33,7 +34,7 @@ class Embeddings:
         self._host = host
         self._matryoshka_models = frozenset(matryoshka_models)
 
-    async def create(self, request: CreateEmbeddingRequest) -> EmbeddingResult:
+    async def create(self, request: CreateEmbeddingRequest, allowance: Allowance = UNLIMITED) -> EmbeddingResult:
         """Return one vector for each input. Raises `APIError` if the request cannot be carried out."""
         inputs = _separate(request.input)
         _check_inputs(inputs)
@@ -47,6 +48,7 @@ class Embeddings:
                 param="input",
                 code="max_tokens_per_request",
             )
+        allowance.take_tokens(num_tokens, model=request.model)
         vectors = await model.engine.embed(token_ids)
         if request.dimensions is not None:
             vectors = shortened(vectors, request.dimensions)

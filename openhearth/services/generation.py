@@ -28,6 +28,10 @@ class Tally:
 
     latest: dict[int, GenerationOutput] = field(default_factory=dict)
 
+    def num_tokens(self) -> int:
+        """Return how many tokens were used so far, of prompts and generated."""
+        return sum(output.num_prompt_tokens + output.num_output_tokens for output in self.latest.values())
+
     def usage(self) -> CompletionUsage:
         """Return what was used so far: each prompt once, and every token that was generated."""
         outputs = self.latest.values()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openhearth.errors import InvalidAPIKeyError, MissingAPIKeyError, NotFoundError
-from openhearth.services.api_keys import APIKeys, masked
+from openhearth.services.api_keys import APIKeys, Caller, masked
 from openhearth.store.database import Database, sqlite_url
 
 
@@ -31,14 +31,15 @@ class TestAuthenticate:
     @pytest.mark.parametrize("secret", [None, "anything"])
     async def test_open(self, keys: APIKeys, secret: str | None) -> None:
         """Before the first key everybody gets into the default project."""
-        assert await keys.authenticate(secret) == "default"
+        assert await keys.authenticate(secret) == Caller("default")
         assert not await keys.are_required()
 
     async def test_project(self, keys: APIKeys) -> None:
         """A key opens its project, and from then on nothing else opens one."""
         secret = await keys.create("mine", project="garden")
 
-        assert await keys.authenticate(secret) == "garden"
+        [key] = await keys.list()
+        assert await keys.authenticate(secret) == Caller("garden", key.id)
         assert await keys.are_required()
         with pytest.raises(MissingAPIKeyError):
             await keys.authenticate(None)
