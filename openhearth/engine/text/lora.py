@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,30 @@ def _content_hash(directory: Path) -> bytes:
     for file in sorted(directory.glob("adapter_*")):
         digest.update(file.read_bytes())
     return digest.digest()
+
+
+_STEPS_TO_KEEP = 64
+"""For how many steps an adapter that none needs stays stacked: stacking costs a few steps, and so does each rank."""
+
+
+class AdaptersInUse:
+    """Chooses which adapters the graph holds: those that a step needs, and those of the last steps if there is room."""
+
+    def __init__(self, max_loras: int) -> None:
+        self._max_loras = max_loras
+        self._step = 0
+        self._last_used: dict[LoRAAdapter, int] = {}
+
+    def choose(self, needed: Collection[LoRAAdapter]) -> list[LoRAAdapter]:
+        """Return the adapters to hold in the next step; `needed` are always among them, however many they are."""
+        self._step += 1
+        for adapter in needed:
+            self._last_used.pop(adapter, None)
+            self._last_used[adapter] = self._step
+        room = max(self._max_loras, len(needed))
+        recent = list(self._last_used.items())[-room:]
+        self._last_used = {adapter: step for adapter, step in recent if self._step - step < _STEPS_TO_KEEP}
+        return list(self._last_used)
 
 
 class AdapterStack:

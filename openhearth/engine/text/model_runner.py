@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from openhearth.engine.text.architectures.config import PLACES, DecoderConfig
 from openhearth.engine.text.architectures.decoder import DecoderBuilder
 from openhearth.engine.text.architectures.weights import INT8_GROUP, Weights
 from openhearth.engine.text.config import EngineConfig
-from openhearth.engine.text.lora import AdapterStack, LoRAAdapter
+from openhearth.engine.text.lora import AdaptersInUse, AdapterStack, LoRAAdapter
 from openhearth.engine.text.scheduler import Batch, ScheduledSequence
 from openhearth.errors import ConfigurationError
 
@@ -65,6 +65,7 @@ class ModelRunner:
         self._lora_type: ov.Type = compiled.get_property("INFERENCE_PRECISION_HINT")
         self._lora_request: ov.InferRequest | None = None
         self._stack = AdapterStack(self.decoder, [])
+        self._adapters_in_use = AdaptersInUse(config.max_loras)
 
     def prepare_lora(self) -> None:
         """Compile the graph that serves adapters, once; takes seconds, and may run beside `run`."""
@@ -87,7 +88,7 @@ class ModelRunner:
         if any(adapters):
             assert self._lora_request is not None
             request = self._lora_request
-            self._use_adapters({adapter: None for adapter in adapters if adapter is not None})
+            self._use_adapters(dict.fromkeys(adapter for adapter in adapters if adapter is not None))
             inputs["lora_gate"] = self._stack.gate([scheduled.num_tokens for scheduled in batch.scheduled], adapters)
         for name, values in inputs.items():
             request.set_tensor(name, ov.Tensor(values))
@@ -97,13 +98,12 @@ class ModelRunner:
         logits: NDArray[np.float32] = self._head.get_output_tensor(0).data
         return logits
 
-    def _use_adapters(self, needed: Mapping[LoRAAdapter, None]) -> None:
-        """Make the graph hold all `needed` adapters; those it holds already stay as long as there is room."""
-        if all(adapter in self._stack.adapters for adapter in needed):
+    def _use_adapters(self, needed: Collection[LoRAAdapter]) -> None:
+        """Make the graph hold all `needed` adapters, and few others."""
+        chosen = self._adapters_in_use.choose(needed)
+        if set(chosen) == set(self._stack.adapters):
             return
-        kept = [adapter for adapter in self._stack.adapters if adapter not in needed]
-        room = max(0, self._config.max_loras - len(needed))
-        self._stack = AdapterStack(self.decoder, [*kept[len(kept) - min(room, len(kept)) :], *needed])
+        self._stack = AdapterStack(self.decoder, chosen)
         assert self._lora_request is not None
         for layer, place in itertools.product(range(self.decoder.num_layers), PLACES):
             for name, factor in zip(("lora_a", "lora_b"), self._stack.factors(layer, place), strict=True):

@@ -92,7 +92,7 @@ class _StepInputs:
 
 
 class DecoderBuilder:
-    """Builds one decoder; the shapes in comments leave out the axis of size 1 that the fused rotary kernel wants."""
+    """Builds one decoder. Only the rotary kernel wants more than two axes: matrices keep the small products fast."""
 
     def __init__(
         self, config: DecoderConfig, weights: Weights, dtype: Dtype, *, lora_type: ov.Type | None = None
@@ -111,12 +111,11 @@ class DecoderBuilder:
     def build(self) -> ov.Model:
         """Return the layers from token ids to hidden states; raises `ModelLoadError` if a tensor is missing."""
         embedding = table_constant(self._weights["model.embed_tokens.weight"], self._dtype)
-        token_ids = ops.unsqueeze(self._inputs.input_ids, _int64(1))
-        hidden = ops.gather(embedding, token_ids, ops.constant(np.int64(0))).output(0)  # [T, hidden_size]
+        # [T, hidden_size]
+        hidden = ops.gather(embedding, self._inputs.input_ids, ops.constant(np.int64(0))).output(0)
         for layer in range(self._config.num_layers):
             hidden = self._layer(hidden, layer)
-        rows = ops.gather(hidden, self._inputs.logit_rows, ops.constant(np.int64(0)))
-        wanted = ops.squeeze(rows, _int64(1)).output(0)
+        wanted = ops.gather(hidden, self._inputs.logit_rows, ops.constant(np.int64(0))).output(0)
         lora_inputs = [self._lora_gate, *self._lora_factors] if self._lora_gate is not None else []
         return ov.Model([wanted], self._inputs.parameters + self._caches + lora_inputs, "decoder")
 
@@ -142,14 +141,12 @@ class DecoderBuilder:
         query, key, value = self._project_and_split(hidden, layer, "qkv")
         query = self._positioned(query, config.num_heads, f"{prefix}.q_norm.weight", layer)
         key = self._positioned(key, config.num_kv_heads, f"{prefix}.k_norm.weight", layer)
-        value = ops.reshape(value, _int64(-1, config.num_kv_heads * config.head_dim), False).output(0)
         attended = self._paged_attention(query, key, value, layer)
-        merged = ops.reshape(attended, _int64(-1, 1, config.num_heads * config.head_dim), False)
-        return self._project(merged.output(0), layer, "o")
+        return self._project(attended, layer, "o")
 
     def _positioned(self, projected: ov.Output, num_heads: int, norm: str, layer: int) -> ov.Output:
         """Split into heads, normalise each if the model does, rotate by position, and flatten again."""
-        heads = ops.reshape(projected, _int64(0, 0, num_heads, self._config.head_dim), True).output(0)
+        heads = ops.reshape(projected, _int64(-1, 1, num_heads, self._config.head_dim), False).output(0)
         if norm in self._weights:
             heads = self._rms_norm(heads, norm)
         if self._config.uses_rope[layer]:
@@ -184,7 +181,7 @@ class DecoderBuilder:
     def _project_and_split(self, hidden: ov.Output, layer: int, place: str) -> list[ov.Output]:
         _, sizes = self._config.place_sizes[place]
         projected = self._project(hidden, layer, place)
-        outputs: list[ov.Output] = ops.variadic_split(projected, ops.constant(np.int64(2)), _int64(*sizes)).outputs()
+        outputs: list[ov.Output] = ops.variadic_split(projected, ops.constant(np.int64(1)), _int64(*sizes)).outputs()
         return outputs
 
     def _project(self, hidden: ov.Output, layer: int, place: str) -> ov.Output:
@@ -208,10 +205,9 @@ class DecoderBuilder:
         return ops.add(projected, ops.matmul(narrow, ops.convert(b, "f32"), False, True)).output(0)
 
     def _gate(self, num_projections: int) -> ov.Output:
-        """Return the gate `[T, 1, num_projections * A]` for a place that joins so many projections."""
+        """Return the gate `[T, num_projections * A]` for a place that joins so many projections."""
         if num_projections not in self._gates:
-            gate = ops.unsqueeze(self._lora_gate, _int64(1)).output(0)
-            self._gates[num_projections] = ops.concat([gate] * num_projections, -1).output(0)
+            self._gates[num_projections] = ops.concat([self._lora_gate] * num_projections, -1).output(0)
         return self._gates[num_projections]
 
     def _rms_norm(self, hidden: ov.Output, name: str) -> ov.Output:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from openhearth.engine.base import LoRARequest, SamplingParams
 from openhearth.engine.text.adapter_cache import AdapterCache
 from openhearth.engine.text.config import EngineConfig
-from openhearth.engine.text.lora import LoRAAdapter
+from openhearth.engine.text.lora import AdaptersInUse, LoRAAdapter
 from openhearth.engine.text.model_runner import ModelRunner
 from openhearth.engine.text.scheduler import Batch, ScheduledSequence
 from openhearth.engine.text.sequence import Sequence as TokenSequence
@@ -102,6 +102,34 @@ def test_more_adapters_than_places(tmp_path: Path) -> None:
     for number in (0, 1, 2, 0):
         batch = Batch([ScheduledSequence(scored(token_ids, 0, adapters[number]), 0, 4)])
         assert np.abs(runner.run(batch) - reference_logits(model, paths[number], token_ids)).max() < 1e-3
+
+
+class TestAdaptersInUse:
+    """The graph holds few adapters: each costs time, whether a row uses it or not."""
+
+    def test_room(self) -> None:
+        """Beyond the room there is, those used longest ago go; what a step needs stays."""
+        one, two, three = [LoRAAdapter(str(number), 4, {}, {}, b"") for number in range(3)]
+        in_use = AdaptersInUse(max_loras=2)
+
+        assert [in_use.choose(needed) for needed in ([one], [two], [one], [three])] == [
+            [one],
+            [one, two],
+            [two, one],
+            [one, three],
+        ]
+        assert in_use.choose([one, two, three]) == [one, two, three]
+
+    def test_idle(self) -> None:
+        """An adapter that no step has needed for a while goes, though there is room."""
+        one, two = [LoRAAdapter(str(number), 4, {}, {}, b"") for number in range(2)]
+        in_use = AdaptersInUse(max_loras=8)
+        in_use.choose([one])
+
+        held = [in_use.choose([two]) for _ in range(100)]
+
+        assert held[0] == [one, two]
+        assert held[-1] == [two]
 
 
 def test_prefixes_of_adapters_are_apart(tmp_path: Path) -> None:
