@@ -3,7 +3,7 @@
 import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 
 from openhearth import clock
 from openhearth.api.dependencies import Services
@@ -20,6 +20,7 @@ from openhearth.services.chat_completions import ChatCompletions
 from openhearth.services.checkpoint_permissions import CheckpointPermissions
 from openhearth.services.completions import Completions
 from openhearth.services.embeddings import Embeddings
+from openhearth.services.file_formats import FileFormats, count_tokens
 from openhearth.services.file_intake import FileIntake
 from openhearth.services.file_storage import FileStorage
 from openhearth.services.files import Files
@@ -81,7 +82,6 @@ class Components:
     def services(self, loaders: Loaders) -> Services:
         """Put every service of a server together with what it works with."""
         settings = self.settings
-        files = Files(self.storage, max_file_bytes=settings.max_file_bytes)
         image_links = ImageLinks(
             FilesystemBlobStore(settings.home / "images"), secret=secret_of(settings.home, "image-links")
         )
@@ -93,6 +93,8 @@ class Components:
         host = ModelHost(
             self.catalog, tuned_models, loaders=loaders, defaults=settings.default_models, residents=residents
         )
+        intake = FileIntake(self.storage, FileFormats(partial(count_tokens, host, settings.text_model)))
+        files = Files(self.storage, intake, max_file_bytes=settings.max_file_bytes)
         metrics = Metrics(host)
         generation = Generation(metrics, timeout_seconds=settings.request_timeout_seconds)
         return Services(
@@ -112,7 +114,7 @@ class Components:
             inboxes=Inboxes(settings.home / "incoming-images"),
             metrics=metrics,
             models=Models(self.catalog, tuned_models, organization=settings.organization),
-            uploads=Uploads(self.storage, max_upload_bytes=settings.max_upload_bytes),
+            uploads=Uploads(self.storage, intake, max_upload_bytes=settings.max_upload_bytes),
         )
 
     @asynccontextmanager

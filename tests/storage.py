@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openhearth.schemas.files import FilePurpose
-from openhearth.services.file_intake import FileDescription
+from openhearth.services.file_formats import FileFormats
+from openhearth.services.file_intake import FileDescription, FileIntake
 from openhearth.services.file_storage import FileStorage
 from openhearth.services.files import Files
 from openhearth.services.housekeeping import Housekeeping
@@ -72,6 +73,10 @@ class Storage:
         return b"".join(pieces)
 
 
+async def _count_words(text: str) -> int:
+    return len(text.split())
+
+
 @asynccontextmanager
 async def open_storage(
     folder: Path,
@@ -88,11 +93,12 @@ async def open_storage(
     clock = StoppedClock()
     quota = StorageQuota(database, max_project_bytes=max_project_bytes)
     kept = FileStorage(database, blobs, quota, clock)
+    intake = FileIntake(kept, FileFormats(_count_words))
     storage = Storage(
         database,
         blobs,
-        Files(kept, max_file_bytes=max_file_bytes),
-        Uploads(kept, max_upload_bytes=max_upload_bytes),
+        Files(kept, intake, max_file_bytes=max_file_bytes),
+        Uploads(kept, intake, max_upload_bytes=max_upload_bytes),
         Housekeeping(database, blobs, now=clock),
         clock,
     )

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from openhearth import ids
-from openhearth.errors import BadRequestError, RequestTooLargeError
 from openhearth.schemas.files import FilePurpose
+from openhearth.services.file_formats import FileFormats, check_claims
 from openhearth.services.file_storage import FileStorage
-from openhearth.services.jsonl import check_jsonl
 from openhearth.store.blobs.base import BlobStore, StoredBlob
 from openhearth.store.database import Transaction
 from openhearth.store.tables import FileRow
 
 T = TypeVar("T")
 
-MAX_BATCH_FILE_BYTES = 200 * 2**20
 _BATCH_FILE_SECONDS = 30 * 24 * 3600
 
 
@@ -30,10 +28,14 @@ class FileDescription:
 
 
 class FileIntake:
-    """Takes files in, in two steps: `receive` the content, `keep` it. In between, nobody can see it."""
+    """Takes files in, in two steps: `receive` the content, `keep` it. In between, nobody can see it.
 
-    def __init__(self, storage: FileStorage) -> None:
+    Without `formats` content is not checked: for files that the server writes itself.
+    """
+
+    def __init__(self, storage: FileStorage, formats: FileFormats | None = None) -> None:
         self._storage = storage
+        self._formats = formats
 
     async def receive(
         self, project: str, content: AsyncIterable[bytes], describe: Callable[[], FileDescription]
@@ -49,7 +51,7 @@ class FileIntake:
         try:
             description = describe()
             check_claims(description.purpose, filename=description.filename, num_bytes=stored.bytes)
-            await self._check_content(file_id, description.purpose)
+            await self._check_content(file_id, description, stored.bytes)
         except BaseException:
             await self._storage.blobs.delete(file_id)
             raise
@@ -70,13 +72,14 @@ class FileIntake:
 
         return await commit_or_delete(self._storage.blobs, row.id, commit)
 
-    async def _check_content(self, file_id: str, purpose: FilePurpose) -> None:
-        if purpose == "fine-tune":
-            reader = await self._storage.blobs.open(file_id)
-            try:
-                await check_jsonl(reader)
-            finally:
-                await reader.aclose()
+    async def _check_content(self, file_id: str, description: FileDescription, num_bytes: int) -> None:
+        if self._formats is None:
+            return
+        reader = await self._storage.blobs.open(file_id)
+        try:
+            await self._formats.check(description.purpose, reader, filename=description.filename, num_bytes=num_bytes)
+        finally:
+            await reader.aclose()
 
     def _row(self, file_id: str, project: str, description: FileDescription, stored: StoredBlob) -> FileRow:
         now = self._storage.now()
@@ -95,16 +98,6 @@ class FileIntake:
             created_at=now,
             expires_at=None if seconds is None else int(now) + seconds,
         )
-
-
-def check_claims(purpose: FilePurpose, *, filename: str, num_bytes: int) -> None:
-    """Check what can be told without the content. Raises `BadRequestError` or `RequestTooLargeError`."""
-    if purpose != "batch":
-        return
-    if not filename.lower().endswith(".jsonl"):
-        raise BadRequestError("Invalid file format for Batch API. Must be .jsonl", param="file")
-    if num_bytes > MAX_BATCH_FILE_BYTES:
-        raise RequestTooLargeError(f"A file for the Batch API may have {MAX_BATCH_FILE_BYTES} bytes at most.")
 
 
 async def commit_or_delete(blobs: BlobStore, key: str, commit: Callable[[], Awaitable[T]]) -> T:

@@ -49,9 +49,9 @@ class IncomingFile(Protocol):
 class Files:
     """The use cases of files. `max_file_bytes` bounds what comes in one request."""
 
-    def __init__(self, storage: FileStorage, *, max_file_bytes: int) -> None:
+    def __init__(self, storage: FileStorage, intake: FileIntake, *, max_file_bytes: int) -> None:
         self._storage = storage
-        self._intake = FileIntake(storage)
+        self._intake = intake
         self._max_file_bytes = max_file_bytes
 
     async def create(self, project: str, incoming: IncomingFile) -> OpenAIFile:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterable, Sequence
 from typing import Literal
 
 from openhearth import ids
-from openhearth.errors import BadRequestError, InvalidValueError, NotFoundError, RequestTooLargeError
+from openhearth.errors import BadRequestError, NotFoundError, RequestTooLargeError
 from openhearth.schemas.uploads import CompleteUploadRequest, CreateUploadRequest, Upload, UploadPart, UploadStatus
-from openhearth.services.file_intake import FileIntake, check_claims, commit_or_delete
+from openhearth.services.file_formats import check_claims, check_mime_type
+from openhearth.services.file_intake import FileIntake, commit_or_delete
 from openhearth.services.file_storage import FileStorage
 from openhearth.services.files import wire_file
 from openhearth.services.upload_parts import ended_error, join
@@ -15,24 +16,14 @@ from openhearth.store.tables import FileRow, UploadPartRow, UploadRow
 
 MAX_PART_BYTES = 64 * 2**20
 _UPLOAD_SECONDS = 3600
-_JSONL_TYPES = (
-    "application/json",
-    "application/jsonl",
-    "application/jsonlines",
-    "application/ndjson",
-    "application/x-jsonlines",
-    "application/x-ndjson",
-    "text/jsonl",
-    "text/plain",
-)
 
 
 class Uploads:
     """The use cases of uploads. `max_upload_bytes` bounds the whole, `MAX_PART_BYTES` each part."""
 
-    def __init__(self, storage: FileStorage, *, max_upload_bytes: int) -> None:
+    def __init__(self, storage: FileStorage, intake: FileIntake, *, max_upload_bytes: int) -> None:
         self._storage = storage
-        self._intake = FileIntake(storage)
+        self._intake = intake
         self._max_upload_bytes = max_upload_bytes
 
     async def create(self, project: str, request: CreateUploadRequest) -> Upload:
@@ -113,12 +104,7 @@ class Uploads:
                 param="bytes",
                 code="integer_above_max_value",
             )
-        if request.purpose in ("batch", "fine-tune") and request.mime_type not in _JSONL_TYPES:
-            raise InvalidValueError(
-                f"Invalid 'mime_type': '{request.mime_type}' does not suit the purpose '{request.purpose}', which "
-                "takes text/jsonl.",
-                param="mime_type",
-            )
+        check_mime_type(request.purpose, request.mime_type)
         check_claims(request.purpose, filename=request.filename, num_bytes=request.bytes)
 
     async def _pending(self, tx: Transaction, project: str, upload_id: str) -> UploadRow:

@@ -14,6 +14,7 @@ from openhearth.services.api_keys import APIKeys
 from openhearth.store.database import Database, sqlite_url
 from tests.servers import RunningServer, make_settings, run_server
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 LINES = b'{"messages": [{"role": "user", "content": "hello"}]}\n'
 
 
@@ -63,10 +64,21 @@ class TestCreate:
 
         assert waited.status == "processed"
 
-    @pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"])
-    def test_every_purpose(self, client: OpenAI, purpose: Any) -> None:
+    @pytest.mark.parametrize(
+        ("purpose", "name", "data"),
+        [
+            ("assistants", "notes.md", b"# Notes"),
+            ("assistants", "upload", b"nameless"),
+            ("batch", "data.jsonl", LINES),
+            ("fine-tune", "data.jsonl", LINES),
+            ("vision", "upload", PNG),
+            ("user_data", "data.bin", b"\0"),
+            ("evals", "data.jsonl", LINES),
+        ],
+    )
+    def test_every_purpose(self, client: OpenAI, purpose: Any, name: str, data: bytes) -> None:
         """All purposes of the reference are taken; only batch files get a lifetime by themselves."""
-        file = client.files.create(file=("data.jsonl", LINES), purpose=purpose)
+        file = client.files.create(file=(name, data), purpose=purpose)
 
         assert file.purpose == purpose
         assert file.expires_at == (file.created_at + 2_592_000 if purpose == "batch" else None)
@@ -185,6 +197,28 @@ class TestCreate:
         """A batch file under another name is refused in the service's words."""
         with pytest.raises(BadRequestError, match=r"Invalid file format for Batch API\. Must be \.jsonl"):
             client.files.create(file=("batch.json", LINES), purpose="batch")
+
+    def test_an_extension_that_assistants_do_not_read(self, client: OpenAI) -> None:
+        """A document of another format is refused in the service's words."""
+        with pytest.raises(BadRequestError, match=r'Invalid extension vb\. Supported formats: "c", "cpp", ') as caught:
+            client.files.create(file=("form.VB", b"Dim x"), purpose="assistants")
+
+        assert (caught.value.type, caught.value.param, caught.value.code) == ("invalid_request_error", "file", None)
+
+    def test_a_document_of_too_many_tokens(self, client: OpenAI) -> None:
+        """Two million tokens of the server's text model are taken, here one for each byte, and not one more."""
+        file = client.files.create(file=("long.txt", b"a word " * 285_714 + b"ab"), purpose="assistants")
+
+        with pytest.raises(BadRequestError, match="may have 2000000 tokens at most") as caught:
+            client.files.create(file=("longer.txt", b"a word " * 285_714 + b"abc"), purpose="assistants")
+
+        assert file.bytes == 2_000_000
+        assert (caught.value.type, caught.value.param, caught.value.code) == ("invalid_request_error", "file", None)
+
+    def test_vision_takes_pictures(self, client: OpenAI) -> None:
+        """What is no picture is no use for vision, whatever it is called."""
+        with pytest.raises(BadRequestError, match="Must be a PNG, JPEG, GIF or WebP picture"):
+            client.files.create(file=("picture.png", b"text"), purpose="vision")
 
     async def test_the_asynchronous_client(self, async_client: AsyncOpenAI) -> None:
         """The asynchronous client uploads, reads, lists and deletes."""

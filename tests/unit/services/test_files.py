@@ -178,7 +178,7 @@ class TestFormats:
 
     async def test_a_batch_file_has_its_own_limit(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch file above its own limit is refused, though other files of that size are taken."""
-        monkeypatch.setattr("openhearth.services.file_intake.MAX_BATCH_FILE_BYTES", 10)
+        monkeypatch.setattr("openhearth.services.file_formats.MAX_BATCH_FILE_BYTES", 10)
         await storage.files.create("a", IncomingFile(b"x" * 11))
         with pytest.raises(RequestTooLargeError, match="Batch API"):
             await storage.files.create("a", IncomingFile(b"x" * 11, purpose="batch", filename="in.jsonl"))

@@ -76,7 +76,7 @@ class TestCreate:
 
     async def test_a_batch_must_be_jsonl_and_small(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
         """The rules for batch files hold for what is announced too."""
-        monkeypatch.setattr("openhearth.services.file_intake.MAX_BATCH_FILE_BYTES", 10)
+        monkeypatch.setattr("openhearth.services.file_formats.MAX_BATCH_FILE_BYTES", 10)
 
         with pytest.raises(BadRequestError, match=r"Must be \.jsonl"):
             await announce(storage, 1, purpose="batch", filename="a.json", mime_type="text/jsonl")
