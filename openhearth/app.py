@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -92,12 +93,12 @@ async def open_api_keys(settings: Settings) -> AsyncIterator[APIKeys]:
 
 def export(settings: Settings, name: str, target: Path, export_format: ExportFormat) -> None:
     """Write a tuned model to a directory. Raises `ConfigurationError` with what is wrong."""
-    if export_format == "merged" and (obstacle := find_training_obstacle()) is not None:
+    if export_format != "peft" and (obstacle := find_training_obstacle()) is not None:
         raise ConfigurationError(obstacle)
 
-    def merge(base_model: Path, adapter: Path, target: Path) -> None:
+    def merge(base_model: Path, adapter: Path, target: Path, *, dtype: Literal["auto", "float32"] = "auto") -> None:
         # Loaded by name, so that nothing else waits for the tensor library.
-        import_module("openhearth.training.merge").merge(base_model, adapter, target)
+        import_module("openhearth.training.merge").merge(base_model, adapter, target, dtype=dtype)
 
     async def run() -> None:
         components = Components(settings)

@@ -107,8 +107,8 @@ def export(
     model: Annotated[str, typer.Argument(help="A tuned model or one of its checkpoints.", metavar="MODEL")],
     to: Annotated[Path, typer.Option(help="The directory to write to.", metavar="DIR")],
     format: Annotated[
-        Literal["peft", "merged"],
-        typer.Option(help="The adapter, or its base with it.", metavar="FORMAT"),
+        Literal["peft", "merged", "gguf"],
+        typer.Option(help="The adapter, its base with it, or the same in one GGUF file.", metavar="FORMAT"),
     ] = "peft",
     home: Home = None,
     config: Config = None,

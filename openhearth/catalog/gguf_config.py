@@ -29,7 +29,7 @@ FAMILIES = {
 }
 
 # SmolLM3 leaves positions out of every fourth layer; the file takes that as known.
-_LAYERS_PER_LAYER_WITHOUT_ROPE = 4
+LAYERS_PER_LAYER_WITHOUT_ROPE = 4
 
 # What the Llama 3.1 and 3.2 models were trained with; the file keeps only the factors that follow from it.
 _LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -101,7 +101,7 @@ def _token_ids(gguf: GGUFFile) -> dict[str, Any]:
 
 def _uses_rope(gguf: GGUFFile) -> list[int]:
     layers = range(gguf.require("{arch}.block_count"))
-    return [int((layer + 1) % _LAYERS_PER_LAYER_WITHOUT_ROPE != 0) for layer in layers]
+    return [int((layer + 1) % LAYERS_PER_LAYER_WITHOUT_ROPE != 0) for layer in layers]
 
 
 def _shortest(value: float) -> float:
@@ -123,13 +123,13 @@ def _rope_scaling(gguf: GGUFFile) -> dict[str, Any] | None:
 def _llama3_rope_scaling(gguf: GGUFFile) -> dict[str, Any]:
     factors = gguf.tensor("rope_freqs.weight")
     scaling = {"rope_type": "llama3", "factor": _shortest(float(factors.max())), **_LLAMA3_ROPE}
-    expected = _llama3_factors(scaling, theta=gguf.get("{arch}.rope.freq_base", 10000.0), num_factors=len(factors))
+    expected = llama3_factors(scaling, theta=gguf.get("{arch}.rope.freq_base", 10000.0), num_factors=len(factors))
     if not np.allclose(factors, expected, rtol=1e-3):
         raise ModelLoadError(f"{gguf.path} stretches its context in a way of its own, which is not supported.")
     return scaling
 
 
-def _llama3_factors(scaling: dict[str, Any], *, theta: float, num_factors: int) -> NDArray[np.float64]:
+def llama3_factors(scaling: dict[str, Any], *, theta: float, num_factors: int) -> NDArray[np.float64]:
     """How much slower each pair of dimensions turns: not at all if fast, `factor` times if slow, smoothly between."""
     wavelengths = 2 * math.pi * theta ** (np.arange(num_factors) / num_factors)
     turns = scaling["original_max_position_embeddings"] / wavelengths

@@ -37,6 +37,7 @@ _LAYER_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_GGUF_NAMES = {theirs: ours for ours, theirs in (_OUTER_NAMES | _LAYER_NAMES).items()}
 # Read by gguf_config: they are settings in the shape of tensors.
 _NOT_WEIGHTS = ("rope_freqs.weight",)
 
@@ -80,6 +81,15 @@ def hf_name(gguf: GGUFFile, name: str) -> str:
     raise ModelLoadError(f"{gguf.path} has a tensor {name}, which {family_of(gguf).architecture} has no place for.")
 
 
+def gguf_name(name: str) -> str:
+    """Return llama.cpp's name of a tensor of Hugging Face's: the inverse of `hf_name`. Raises `KeyError`."""
+    stem, _, suffix = name.rpartition(".")
+    if not stem.startswith("model.layers."):
+        return f"{_GGUF_NAMES[stem]}.{suffix}"
+    layer, _, part = stem.removeprefix("model.layers.").partition(".")
+    return f"blk.{layer}.{_GGUF_NAMES[part]}.{suffix}"
+
+
 def hf_tensor(gguf: GGUFFile, name: str) -> NDArray[np.generic]:
     """Return a tensor as Hugging Face keeps it."""
     values = gguf.tensor(name)
@@ -98,6 +108,12 @@ def _halves_apart(values: NDArray[np.float32], num_heads: int) -> NDArray[np.flo
     """Put the two rows that a rotation mixes half a head apart; in llama.cpp they are neighbours."""
     pairs = values.reshape(num_heads, -1, 2, *values.shape[1:])
     return pairs.swapaxes(1, 2).reshape(values.shape)
+
+
+def halves_together(values: NDArray[np.float32], num_heads: int) -> NDArray[np.float32]:
+    """Put the two rows that a rotation mixes next to each other, as llama.cpp keeps them."""
+    heads = values.reshape(num_heads, 2, -1, *values.shape[1:])
+    return heads.swapaxes(1, 2).reshape(values.shape)
 
 
 def _weight_names(gguf: GGUFFile) -> list[str]:

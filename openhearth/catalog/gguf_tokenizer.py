@@ -14,11 +14,15 @@ from openhearth.catalog.gguf_file import GGUFFile
 from openhearth.errors import ModelLoadError
 
 
-class _TokenType(IntEnum):
+class TokenType(IntEnum):
+    """What llama.cpp says of each token."""
+
     NORMAL = 1
     UNKNOWN = 2
     CONTROL = 3
     USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
 
 
 _CONTRACTIONS_AND_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -34,7 +38,9 @@ _SPLITS = {
         r"[0-9][0-9][0-9]",
     ),
 }
-_PRE_TOKENIZERS = ("smollm", "gpt-2", *_SPLITS)
+PRE_TOKENIZERS = ("smollm", "gpt-2", *_SPLITS)
+"""The rules of byte-level tokenizers that are understood, by llama.cpp's names."""
+
 _MODELS = ("gpt2", "llama")
 
 
@@ -72,10 +78,10 @@ def tokenizer_config(gguf: GGUFFile) -> dict[str, Any]:
 
 def _byte_level(gguf: GGUFFile) -> Tokenizer:
     rule = gguf.get("tokenizer.ggml.pre", "default")
-    if rule not in _PRE_TOKENIZERS:
+    if rule not in PRE_TOKENIZERS:
         raise ModelLoadError(
             f"{gguf.path} splits text by the rule {rule}, which is not supported; supported are "
-            f"{', '.join(_PRE_TOKENIZERS)}."
+            f"{', '.join(PRE_TOKENIZERS)}."
         )
     vocab = {token: token_id for token_id, token in enumerate(gguf.require("tokenizer.ggml.tokens"))}
     merges = [_pair(merge) for merge in gguf.require("tokenizer.ggml.merges")]
@@ -83,7 +89,7 @@ def _byte_level(gguf: GGUFFile) -> Tokenizer:
     tokenizer = Tokenizer(BPE(vocab, merges, ignore_merges=rule == "llama-bpe"))
     if rule == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = _pre_tokenizer(rule)
+    tokenizer.pre_tokenizer = build_pre_tokenizer(rule)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
@@ -93,7 +99,8 @@ def _pair(merge: str) -> tuple[str, str]:
     return left, right
 
 
-def _pre_tokenizer(rule: str) -> pre_tokenizers.PreTokenizer:
+def build_pre_tokenizer(rule: str) -> pre_tokenizers.PreTokenizer:
+    """Return what splits text by one of `PRE_TOKENIZERS` before anything is merged."""
     if rule in _SPLITS:
         splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in _SPLITS[rule]]
         return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
@@ -135,13 +142,13 @@ def _merges(gguf: GGUFFile) -> list[tuple[str, str]]:
 
 def _added_tokens(gguf: GGUFFile) -> list[AddedToken]:
     """Tokens that are found in the text as they stand, before anything else is done to it."""
-    special = (_TokenType.CONTROL, _TokenType.UNKNOWN)
+    special = (TokenType.CONTROL, TokenType.UNKNOWN)
     return [
         AddedToken(token, special=kind in special, normalized=False)
         for token, kind in zip(
             gguf.require("tokenizer.ggml.tokens"), gguf.require("tokenizer.ggml.token_type"), strict=True
         )
-        if kind in (*special, _TokenType.USER_DEFINED)
+        if kind in (*special, TokenType.USER_DEFINED)
     ]
 
 

@@ -2,18 +2,27 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Literal, Protocol
 
 from openhearth.catalog.catalog import Catalog
+from openhearth.catalog.gguf_export import export_gguf
 from openhearth.errors import ConfigurationError
 from openhearth.services.training_files import ADAPTER_FILES, TrainingFiles
 from openhearth.store.database import Database
 
-ExportFormat = Literal["peft", "merged"]
-Merge = Callable[[Path, Path, Path], None]
-"""Writes a base model with an adapter in it to a directory."""
+ExportFormat = Literal["peft", "merged", "gguf"]
+
+
+class Merge(Protocol):
+    """Writes a base model with an adapter in it to a directory, in the base's precision or in f32."""
+
+    def __call__(
+        self, base_model: Path, adapter: Path, target: Path, *, dtype: Literal["auto", "float32"] = "auto"
+    ) -> None:
+        """Write the model and its tokenizer to `target`, a directory."""
+        ...
 
 
 class Exports:
@@ -41,11 +50,26 @@ class Exports:
             raise ConfigurationError(f"The directory {target} is not empty; choose another.")
         target.mkdir(parents=True, exist_ok=True)
         adapter = self._files.path(row.directory)
-        if export_format == "merged":
-            await asyncio.to_thread(self._merge, base, adapter, target)
-            modelfile = "FROM .\n"
-        else:
-            for file in ADAPTER_FILES:
-                await asyncio.to_thread(shutil.copyfile, adapter / file, target / file)
-            modelfile = f"FROM {base}\nADAPTER .\n"
+        modelfile = await asyncio.to_thread(self._write, name, base, adapter, target, export_format)
         (target / "Modelfile").write_text(modelfile, encoding="utf-8")
+
+    def _write(self, name: str, base: Path, adapter: Path, target: Path, export_format: ExportFormat) -> str:
+        """Write the files, and return the Modelfile that leads to them."""
+        match export_format:
+            case "peft":
+                for file in ADAPTER_FILES:
+                    shutil.copyfile(adapter / file, target / file)
+                return f"FROM {base}\nADAPTER .\n"
+            case "merged":
+                self._merge(base, adapter, target)
+                return "FROM .\n"
+            case "gguf":
+                return f"FROM ./{self._write_gguf(name, base, adapter, target)}\n"
+
+    def _write_gguf(self, name: str, base: Path, adapter: Path, target: Path) -> str:
+        """Write one file named after the model, rounding its weights once; return the file's name."""
+        file_name = f"{name.replace(':', '-')}.gguf"
+        with TemporaryDirectory(dir=target) as merged:
+            self._merge(base, adapter, Path(merged), dtype="float32")
+            export_gguf(Path(merged), base, target / file_name, name=name)
+        return file_name

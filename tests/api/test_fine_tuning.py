@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner, Result
 
 from openhearth.app import open_api_keys
+from openhearth.catalog.gguf_convert import convert_gguf
+from openhearth.catalog.progress import SilentProgress
 from openhearth.cli import command
 from openhearth.engine.fake.engine import FakeTextEngine
 from tests.servers import RunningServer, make_settings, run_server
@@ -453,10 +455,10 @@ class TestCommands:
 
     @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # PEFT's use of transformers
     def test_export(self, trainer: RunningServer, succeeded: FineTuningJob, tmp_path: Path) -> None:
-        """The adapter loads in PEFT, the merged model computes the same, and each has a Modelfile."""
+        """The adapter loads in PEFT, the merged models compute the same, and each has a Modelfile."""
         name = succeeded.fine_tuned_model
         assert name is not None
-        for kind in ("peft", "merged"):
+        for kind in ("peft", "merged", "gguf"):
             result = self.run(trainer, "export", name, "--to", str(tmp_path / kind), "--format", kind)
             assert result.exit_code == 0, result.output
 
@@ -465,10 +467,17 @@ class TestCommands:
         before = base(prompt).logits.detach()
         tuned = PeftModel.from_pretrained(base, tmp_path / "peft")(prompt).logits
         merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(prompt).logits
+        file = tmp_path / "gguf" / f"{name.replace(':', '-')}.gguf"
+        (tmp_path / "again").mkdir()
+        convert_gguf(file, tmp_path / "again", name="again", progress=SilentProgress())
+        again = AutoModelForCausalLM.from_pretrained(tmp_path / "again", dtype=torch.float32)(prompt).logits
 
         assert torch.allclose(tuned, merged, atol=1e-5)
+        assert torch.allclose(tuned, again, atol=1e-3)  # its weights are rounded to f16
         assert not torch.allclose(before, merged, atol=1e-5)
         assert (tmp_path / "merged" / "Modelfile").read_text() == "FROM .\n"
+        assert (tmp_path / "gguf" / "Modelfile").read_text() == f"FROM ./{file.name}\n"
+        assert sorted(path.name for path in (tmp_path / "gguf").iterdir()) == ["Modelfile", file.name]
         assert "ADAPTER ." in (tmp_path / "peft" / "Modelfile").read_text()
 
     def test_export_refusals(self, trainer: RunningServer, succeeded: FineTuningJob, tmp_path: Path) -> None:
