@@ -143,13 +143,20 @@ class _Writer:
 
 
 async def _write_all(writer: _Writer, chunks: AsyncIterable[bytes]) -> None:
-    """Write `chunks` in pieces; at least one, if it is empty, so that there is a file to commit."""
+    """Write `chunks` in pieces, one while the next arrives; at least one, so that there is a file to commit."""
     piece = bytearray()
-    async for chunk in chunks:
-        piece += chunk
-        if len(piece) >= _PIECE_BYTES:
-            await asyncio.to_thread(writer.write, piece)
-            piece = bytearray()
+    writing: asyncio.Future[None] | None = None
+    try:
+        async for chunk in chunks:
+            piece += chunk
+            if len(piece) >= _PIECE_BYTES:
+                if writing is not None:
+                    await writing
+                writing = asyncio.get_running_loop().run_in_executor(None, writer.write, piece)
+                piece = bytearray()
+    finally:
+        if writing is not None:
+            await writing
     await asyncio.to_thread(writer.write, piece)
 
 

@@ -175,3 +175,25 @@ async def test_no_room_has_a_name(blobs: FilesystemBlobStore, folder: Path) -> N
 
     assert list(folder.iterdir()) == []
     assert (await blobs.put("file-2", chunks_of(b"small"))).bytes == 5
+
+
+async def test_the_next_piece_arrives_while_one_is_written(
+    blobs: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receiving does not wait for the disk, as long as it is one piece ahead at most."""
+    write, has_gone_on, num_waits = _Writer.write, threading.Event(), 0
+
+    def write_late(writer: _Writer, piece: bytearray) -> None:
+        nonlocal num_waits
+        num_waits += has_gone_on.wait(timeout=60)
+        write(writer, piece)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield bytes(2**20)
+        has_gone_on.set()  # only reached if the first piece need not be written first
+        yield b"rest"
+
+    monkeypatch.setattr(_Writer, "write", write_late)
+    stored = await blobs.put("file-1", chunks())
+
+    assert (stored.bytes, num_waits) == (2**20 + 4, 2)
