@@ -25,6 +25,7 @@ def _options(config: EngineConfig) -> dict[str, Any]:
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "KV_CACHE_PRECISION": config.resolved_kv_cache_dtype,
+        "KEY_CACHE_QUANT_MODE": "BY_TOKEN",  # by channel, a block is quantised again with every token it gains
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": INT8_GROUP if config.dtype == "int8" else 0,
     }
     if config.dtype != "int8":
