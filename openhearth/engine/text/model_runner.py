@@ -93,9 +93,9 @@ class ModelRunner:
             inputs["lora_gate"] = self._stack.gate([scheduled.num_tokens for scheduled in batch.scheduled], adapters)
         for name, values in inputs.items():
             request.set_tensor(name, ov.Tensor(values))
-        request.infer()
+        request.infer(share_outputs=True)
         self._head.set_tensor("hidden", request.get_output_tensor(0))
-        self._head.infer()
+        self._head.infer(share_outputs=True)  # otherwise all logits are copied
         logits: NDArray[np.float32] = self._head.get_output_tensor(0).data
         return logits
 
