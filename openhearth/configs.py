@@ -47,6 +47,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_waiting_requests=settings.max_waiting_requests,
         max_waiting_tokens=settings.max_waiting_tokens,
         enable_prefix_caching=settings.enable_prefix_caching,
+        num_speculative_tokens=settings.num_speculative_tokens,
         max_loras=settings.max_loras,
         lora_cache_bytes=settings.lora_cache_bytes,
         num_threads=settings.num_threads,

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     max_waiting_tokens: int = Field(1_000_000, ge=1)
     request_timeout_seconds: float = Field(3600.0, gt=0)
     enable_prefix_caching: bool = True
+    num_speculative_tokens: int = Field(4, ge=0, le=7)
     max_loras: int = Field(8, ge=1)
     lora_cache_bytes: int = Field(512 * 2**20, ge=0)
     num_threads: int | None = Field(None, ge=1)

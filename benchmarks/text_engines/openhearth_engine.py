@@ -1,10 +1,11 @@
-"""The figures of openhearth's own engine: `python openhearth_engine.py MODEL WORKLOAD`."""
+"""The figures of openhearth's own engine: `python openhearth_engine.py MODEL WORKLOAD [NUM_SPECULATIVE_TOKENS]`."""
 
 import asyncio
 import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from openhearth.engine.base import SamplingParams
@@ -27,10 +28,10 @@ async def generate(engine: OpenVINOTextEngine, prompts: list[list[int]], num_tok
     return first, time.perf_counter() - started
 
 
-async def main(model: str, workload: dict[str, list[list[int]]], num_tokens: int) -> None:
+async def main(model: str, workload: dict[str, list[list[int]]], num_tokens: int, config: EngineConfig) -> None:
     """Print the figures."""
     started = time.perf_counter()
-    engine = OpenVINOTextEngine(Path(model), EngineConfig(enable_prefix_caching=False))
+    engine = OpenVINOTextEngine(Path(model), config)
     figures: dict[str, float] = {"load_seconds": time.perf_counter() - started}
     await generate(engine, workload["warm_up"], num_tokens)
     for name in ("1", "8", "32"):
@@ -46,4 +47,7 @@ async def main(model: str, workload: dict[str, list[list[int]]], num_tokens: int
 
 if __name__ == "__main__":
     content = json.loads(Path(sys.argv[2]).read_text())
-    asyncio.run(main(sys.argv[1], content["prompts"], content["num_tokens"]))
+    settings = EngineConfig(enable_prefix_caching=False)
+    if len(sys.argv) > 3:
+        settings = replace(settings, num_speculative_tokens=int(sys.argv[3]))
+    asyncio.run(main(sys.argv[1], content["prompts"], content["num_tokens"], settings))

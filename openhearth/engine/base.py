@@ -99,6 +99,8 @@ class EngineStats:
     num_preemptions: int
     prefix_cache_queries: int
     prefix_cache_hits: int
+    spec_decode_draft_tokens: int = 0
+    spec_decode_accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,8 @@ _COUNTERS = {
     "num_preemptions": "Sequences that had to give their place to others for a while.",
     "prefix_cache_queries": "Prompt tokens looked up in the prefix cache.",
     "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
+    "spec_decode_num_draft_tokens": "Tokens guessed and computed ahead.",
+    "spec_decode_num_accepted_tokens": "Tokens guessed rightly.",
 }
 
 
@@ -104,6 +106,8 @@ def _values(stats: EngineStats) -> dict[str, float]:
         "num_preemptions": stats.num_preemptions,
         "prefix_cache_queries": stats.prefix_cache_queries,
         "prefix_cache_hits": stats.prefix_cache_hits,
+        "spec_decode_num_draft_tokens": stats.spec_decode_draft_tokens,
+        "spec_decode_num_accepted_tokens": stats.spec_decode_accepted_tokens,
     }
 
 

@@ -26,6 +26,7 @@ class EngineConfig:
     max_waiting_requests: int = 256
     max_waiting_tokens: int = 1_000_000
     enable_prefix_caching: bool = True
+    num_speculative_tokens: int = 4
     max_loras: int = 8
     lora_cache_bytes: int = 512 * 2**20
     num_threads: int | None = None

@@ -4,6 +4,7 @@ One step: the scheduler decides, the runner computes, the sampler chooses, each 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +31,15 @@ class Runner(Protocol):
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Compute a batch and return its wanted logits, shape `[rows, vocab_size]`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampling:
+    """A candidate, the row of logits it samples from, and the tokens guessed to come out of this row and the next."""
+
+    candidate: Candidate
+    row: int
+    draft_token_ids: tuple[int, ...]
 
 
 class EngineCore:
@@ -90,7 +100,7 @@ class EngineCore:
         logits = self._runner.run(batch)
         self._scheduler.update(batch)
         outputs: list[tuple[int, GenerationOutput]] = []
-        sampling: list[tuple[Candidate, int]] = []
+        sampling: list[_Sampling] = []
         row = 0
         for scheduled in batch.scheduled:
             count = len(logit_rows(scheduled))
@@ -98,8 +108,13 @@ class EngineCore:
                 self._score(scheduled, logits[row : row + count])
             row += count
             if scheduled.is_last_chunk:
-                sampling += self._finish_prompt(scheduled.sequence, row - 1, outputs)
-        return outputs + self._sample(logits, sampling)
+                drafts = scheduled.draft_token_ids
+                candidates = self._finish_prompt(scheduled.sequence, outputs)
+                sampling += [_Sampling(candidate, row - 1 - len(drafts), drafts) for candidate in candidates]
+        while sampling:
+            outputs += self._sample(logits, sampling)
+            sampling = [following for chosen in sampling if (following := self._check_draft(chosen)) is not None]
+        return outputs
 
     def stats(self) -> EngineStats:
         """Return a reading of the gauges and counters."""
@@ -113,6 +128,8 @@ class EngineCore:
             num_preemptions=scheduler.num_preemptions,
             prefix_cache_queries=scheduler.num_queried_tokens,
             prefix_cache_hits=scheduler.num_hit_tokens,
+            spec_decode_draft_tokens=scheduler.num_draft_tokens,
+            spec_decode_accepted_tokens=scheduler.num_accepted_tokens,
         )
 
     def _new_scheduler(self) -> Scheduler:
@@ -125,6 +142,7 @@ class EngineCore:
             manager,
             max_num_seqs=self._config.max_num_seqs,
             max_num_batched_tokens=self._config.max_num_batched_tokens,
+            num_speculative_tokens=self._config.num_speculative_tokens,
         )
 
     def _new_candidate(self, sequence: Sequence, tally: Tally) -> Candidate:
@@ -143,10 +161,8 @@ class EngineCore:
         for row, log_normalizer, token_id in zip(rows, log_normalizers(rows), predicted, strict=False):
             entries.append(token_logprob(self._vocabulary, row, log_normalizer, token_id, count))
 
-    def _finish_prompt(
-        self, sequence: Sequence, row: int, outputs: list[tuple[int, GenerationOutput]]
-    ) -> list[tuple[Candidate, int]]:
-        """Return the candidates that sample from a row, forking them at the end of the prompt."""
+    def _finish_prompt(self, sequence: Sequence, outputs: list[tuple[int, GenerationOutput]]) -> list[Candidate]:
+        """Return the candidates that sample from a sequence's last row, forking them at the end of the prompt."""
         if not sequence.output_token_ids:
             self._num_prompt_tokens += len(sequence.prompt_token_ids) if sequence.index == 0 else 0
         if sequence.params.max_tokens == 0:
@@ -158,18 +174,25 @@ class EngineCore:
         tally = self._candidates[sequence].tally
         self._candidates |= {child: self._new_candidate(child, tally) for child in children}
         sampling = [sequence, *(child for child in children if child.status is SequenceStatus.RUNNING)]
-        return [(self._candidates[chosen], row) for chosen in sampling]
+        return [self._candidates[chosen] for chosen in sampling]
 
-    def _sample(self, logits: Logits, sampling: list[tuple[Candidate, int]]) -> list[tuple[int, GenerationOutput]]:
-        if not sampling:
-            return []
-        rows = [row for _, row in sampling]
+    def _check_draft(self, chosen: _Sampling) -> _Sampling | None:
+        """Return where to sample next in the same step, if the token just sampled is the one that was guessed."""
+        sequence, drafts = chosen.candidate.sequence, chosen.draft_token_ids
+        is_right = bool(drafts) and sequence.output_token_ids[-1] == drafts[0]
+        if not is_right or sequence.status is not SequenceStatus.RUNNING:
+            return None
+        self._scheduler.accept_draft(sequence)
+        return _Sampling(chosen.candidate, chosen.row + 1, drafts[1:])
+
+    def _sample(self, logits: Logits, sampling: list[_Sampling]) -> list[tuple[int, GenerationOutput]]:
+        candidates, rows = [chosen.candidate for chosen in sampling], [chosen.row for chosen in sampling]
         wanted = logits if rows == list(range(len(logits))) else logits[rows]
-        token_ids = sample(wanted, [candidate.state for candidate, _ in sampling])
-        logprobs = self._logprobs(wanted, token_ids, [candidate for candidate, _ in sampling])
+        token_ids = sample(wanted, [candidate.state for candidate in candidates])
+        logprobs = self._logprobs(wanted, token_ids, candidates)
         self._num_output_tokens += len(token_ids)
         outputs = []
-        for (candidate, _), token_id, logprob in zip(sampling, token_ids, logprobs, strict=True):
+        for candidate, token_id, logprob in zip(candidates, token_ids, logprobs, strict=True):
             output = candidate.accept(token_id, logprob, self._eos_token_ids)
             if output.finish_reason is not None:
                 self._finish(candidate.sequence)

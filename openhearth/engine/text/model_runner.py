@@ -36,10 +36,12 @@ def _options(config: EngineConfig) -> dict[str, Any]:
 
 
 def logit_rows(scheduled: ScheduledSequence) -> range:
-    """Return which of a sequence's new tokens need logits: all to score a prompt, the last one to sample, or none."""
+    """Return which of a sequence's new tokens need logits: all to score a prompt, the last one to sample and guesses
+    to judge those after them, or none."""
     if scheduled.sequence.wants_prompt_logprobs:
         return range(scheduled.num_tokens)
-    return range(scheduled.num_tokens - 1, scheduled.num_tokens) if scheduled.is_last_chunk else range(0)
+    first = scheduled.num_tokens - 1 - len(scheduled.draft_token_ids)
+    return range(first, scheduled.num_tokens) if scheduled.is_last_chunk else range(0)
 
 
 class ModelRunner:
@@ -167,8 +169,8 @@ def _step_inputs(batch: Batch) -> dict[str, NDArray[Any]]:
     begins, blocks, block_begins = [0], [], [0]
     for scheduled in batch.scheduled:
         rows += [len(token_ids) + row for row in logit_rows(scheduled)]
-        token_ids += scheduled.sequence.tokens(scheduled.start, scheduled.stop)
-        positions += range(scheduled.start, scheduled.stop)
+        token_ids += scheduled.token_ids
+        positions += range(scheduled.start, scheduled.start + scheduled.num_tokens)
         begins.append(len(token_ids))
         blocks += scheduled.sequence.block_table
         block_begins.append(len(blocks))
@@ -179,6 +181,8 @@ def _step_inputs(batch: Batch) -> dict[str, NDArray[Any]]:
         "subsequence_begins": np.array(begins, dtype=np.int32),
         "block_indices": np.array(blocks, dtype=np.int32),
         "block_indices_begins": np.array(block_begins, dtype=np.int32),
-        "max_context_len": np.array(max(scheduled.stop for scheduled in batch.scheduled), dtype=np.int32),
+        "max_context_len": np.array(
+            max(scheduled.start + scheduled.num_tokens for scheduled in batch.scheduled), dtype=np.int32
+        ),
         "logit_rows": np.array(rows or [0], dtype=np.int32),  # a head over no rows at all does not run
     }

@@ -7,7 +7,7 @@ computed again later.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from openhearth.engine.text.block_manager import BlockManager, NoFreeBlocksError
 from openhearth.engine.text.sequence import Sequence, SequenceStatus
@@ -15,22 +15,31 @@ from openhearth.engine.text.sequence import Sequence, SequenceStatus
 MAX_SCORED_TOKENS = 128
 """Prompt tokens scored in one step; each needs a whole row of logits in memory."""
 
+MAX_DRAFTED_ROWS = 8
+"""Rows of a step up to which guesses are computed beside the tokens that are known; more rows would cost more time."""
+
 MAX_CONCURRENT_PREFILLS = 4
 """Long prompts computed side by side; more would only delay all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledSequence:
-    """A sequence and the tokens `start` to `stop` of it that a step computes."""
+    """A sequence, the tokens `start` to `stop` of it that a step computes, and guesses at those that follow."""
 
     sequence: Sequence
     start: int
     stop: int
+    draft_token_ids: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens the step computes."""
-        return self.stop - self.start
+        """How many tokens the step computes, guesses included."""
+        return self.stop - self.start + len(self.draft_token_ids)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens the step computes, guesses included."""
+        return [*self.sequence.tokens(self.start, self.stop), *self.draft_token_ids]
 
     @property
     def is_last_chunk(self) -> bool:
@@ -52,16 +61,26 @@ class Batch:
 class Scheduler:
     """Holds the waiting and the running sequences, and what they own in the cache."""
 
-    def __init__(self, block_manager: BlockManager, *, max_num_seqs: int, max_num_batched_tokens: int) -> None:
+    def __init__(
+        self,
+        block_manager: BlockManager,
+        *,
+        max_num_seqs: int,
+        max_num_batched_tokens: int,
+        num_speculative_tokens: int = 0,
+    ) -> None:
         self.block_manager = block_manager
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
+        self._num_speculative_tokens = num_speculative_tokens
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._block_copies: list[tuple[int, int]] = []
         self.num_preemptions = 0
         self.num_queried_tokens = 0
         self.num_hit_tokens = 0
+        self.num_draft_tokens = 0
+        self.num_accepted_tokens = 0
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence at the end of the queue."""
@@ -69,10 +88,11 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Choose the next step's work; the batch is empty only when nothing waits and nothing runs."""
-        scheduled = self._schedule_decodes()
-        budget = self._max_num_batched_tokens - len(scheduled)
+        decodes = self._schedule_decodes()
+        budget = self._max_num_batched_tokens - len(decodes)
         self._admit_waiting(budget)
-        scheduled += self._schedule_prefills(budget)
+        prefills = self._schedule_prefills(budget)
+        scheduled = decodes + prefills if prefills else self._add_drafts(decodes)
         block_copies, self._block_copies = self._block_copies, []
         return Batch(scheduled, block_copies)
 
@@ -82,6 +102,11 @@ class Scheduler:
             sequence = scheduled.sequence
             sequence.num_computed_tokens = scheduled.stop
             self._register_full_blocks(sequence)
+
+    def accept_draft(self, sequence: Sequence) -> None:
+        """Note that a guess was right: the token generated before the last one is computed already."""
+        sequence.num_computed_tokens += 1
+        self.num_accepted_tokens += 1
 
     def fork(self, parent: Sequence) -> list[Sequence]:
         """Split the other candidates off a parent whose prompt is computed, and return them.
@@ -112,6 +137,22 @@ class Scheduler:
             if self._grow(sequence):
                 scheduled.append(ScheduledSequence(sequence, sequence.num_computed_tokens, sequence.num_tokens))
         return [chosen for chosen in scheduled if chosen.sequence.status is SequenceStatus.RUNNING]
+
+    def _add_drafts(self, decodes: list[ScheduledSequence]) -> list[ScheduledSequence]:
+        """Add guesses while they cost little."""
+        count = min(self._num_speculative_tokens, MAX_DRAFTED_ROWS // max(1, len(decodes)) - 1)
+        return [self._with_drafts(chosen, count) for chosen in decodes] if count > 0 else decodes
+
+    def _with_drafts(self, chosen: ScheduledSequence, count: int) -> ScheduledSequence:
+        """Add up to `count` guesses, as far as there are blocks for them."""
+        sequence, manager = chosen.sequence, self.block_manager
+        draft_token_ids = sequence.propose(count)
+        num_blocks = manager.num_blocks_for(chosen.stop + len(draft_token_ids)) - len(sequence.block_table)
+        if not draft_token_ids or num_blocks > manager.num_free_blocks:
+            return chosen
+        sequence.block_table += manager.allocate(max(0, num_blocks))
+        self.num_draft_tokens += len(draft_token_ids)
+        return replace(chosen, draft_token_ids=draft_token_ids)
 
     def _schedule_prefills(self, budget: int) -> list[ScheduledSequence]:
         prefilling = [sequence for sequence in self.running if not sequence.is_decoding]

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from openhearth.engine.base import SamplingParams
 from openhearth.engine.text.block_manager import hash_block
+from openhearth.engine.text.drafts import NgramProposer
 from openhearth.engine.text.lora import LoRAAdapter
 
 
@@ -40,6 +41,7 @@ class Sequence:
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
     num_registered_blocks: int = 0
+    proposer: NgramProposer = field(default_factory=NgramProposer)
 
     def hashes_of_full_blocks(self, block_size: int, count: int) -> list[bytes]:
         """Return the hashes of the first `count` blocks, which the sequence has tokens for."""
@@ -81,6 +83,14 @@ class Sequence:
         if start >= num_prompt:
             return self.output_token_ids[start - num_prompt : stop - num_prompt]
         return self.prompt_token_ids[start:] + self.output_token_ids[: stop - num_prompt]
+
+    def propose(self, count: int) -> tuple[int, ...]:
+        """Guess up to `count` of the tokens that come next, fewer than are still wanted."""
+        count = min(count, self.params.max_tokens - len(self.output_token_ids) - 1)
+        if count < 1:
+            return ()
+        self.proposer.extend(self.tokens(self.proposer.num_tokens, self.num_tokens))
+        return self.proposer.propose(count)
 
     def fork(self, index: int) -> "Sequence":
         """Return candidate `index` of the same prompt, which owns no blocks yet."""

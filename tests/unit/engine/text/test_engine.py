@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema_rs
 import llguidance
@@ -87,6 +87,52 @@ class TestGrammar:
             await collect(engine, [5], SamplingParams(grammar="%%% no grammar %%%"))
 
         assert len(text(await collect(engine, [5], GREEDY))) > 0
+
+
+class TestDrafts:
+    """Tokens that are computed ahead."""
+
+    PROMPT: ClassVar = [5, 6, 7, 8] * 6
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "greedy": {"temperature": 0, "logprobs": 2},
+        "seeded": {"temperature": 0.7, "seed": 4, "n": 2},
+        "penalised": {"temperature": 0, "frequency_penalty": 0.4, "presence_penalty": 0.2},
+        "pushed": {"temperature": 0, "logit_bias": {7: 100.0}},
+        "stopped": {"temperature": 0, "stop": ("e",)},
+    }
+
+    @pytest.mark.parametrize("variant", VARIANTS)
+    async def test_outputs_are_the_same(self, build: BuildEngine, variant: str) -> None:
+        """With and without guesses a request gets the same tokens, log-probabilities and counts."""
+        values: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True} | self.VARIANTS[variant]
+        params = SamplingParams(**values)
+        guessing, plain = build(num_speculative_tokens=4), build(num_speculative_tokens=0)
+
+        ahead, one_by_one = [await collect(engine, self.PROMPT, params) for engine in (guessing, plain)]
+
+        for index in range(params.n):
+            ours, expected = ([o for o in outputs if o.index == index] for outputs in (ahead, one_by_one))
+            assert [t for o in ours for t in o.token_ids] == [t for o in expected for t in o.token_ids]
+            assert "".join(o.text for o in ours) == "".join(o.text for o in expected)
+            assert ours[-1].finish_reason == expected[-1].finish_reason
+            logprobs = [[entry.logprob for o in outputs for entry in o.logprobs or ()] for outputs in (ours, expected)]
+            assert logprobs[0] == pytest.approx(logprobs[1], abs=1e-4)
+        assert ahead[-1].num_output_tokens == one_by_one[-1].num_output_tokens
+        assert plain.stats().spec_decode_draft_tokens == 0
+
+    async def test_right_guesses_are_counted(self, build: BuildEngine) -> None:
+        """A text that only repeats itself is guessed."""
+        engine = build()
+
+        outputs = await collect(
+            engine, self.PROMPT, SamplingParams(temperature=0, max_tokens=40, ignore_eos=True, logit_bias={7: 100.0})
+        )
+
+        stats = engine.stats()
+        assert sum(len(output.token_ids) for output in outputs) == 40
+        assert stats.spec_decode_draft_tokens >= stats.spec_decode_accepted_tokens > 20
+        assert stats.generation_tokens == 40
+        assert stats.kv_cache_usage == 0
 
 
 class TestFailure:

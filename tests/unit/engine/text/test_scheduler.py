@@ -1,6 +1,7 @@
 """The scheduler's choices, without a model: a step is simulated by appending a token to whatever is complete."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,11 +14,15 @@ from openhearth.engine.text.sequence import Sequence, SequenceStatus
 
 
 def build_scheduler(
-    *, num_blocks: int = 64, block_size: int = 4, max_num_seqs: int = 8, max_num_batched_tokens: int = 32
+    *, num_blocks: int = 64, max_num_seqs: int = 8, max_num_batched_tokens: int = 32, num_speculative_tokens: int = 0
 ) -> Scheduler:
-    """Return a scheduler over small blocks."""
-    manager = BlockManager(num_blocks=num_blocks, block_size=block_size)
-    return Scheduler(manager, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    """Return a scheduler over blocks of four tokens."""
+    return Scheduler(
+        BlockManager(num_blocks=num_blocks, block_size=4),
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        num_speculative_tokens=num_speculative_tokens,
+    )
 
 
 def build_sequence(num_tokens: int, *, first: int = 0, params: SamplingParams | None = None, n: int = 1) -> Sequence:
@@ -25,8 +30,18 @@ def build_sequence(num_tokens: int, *, first: int = 0, params: SamplingParams | 
     return Sequence(0, 0, list(range(first, first + num_tokens)), params or SamplingParams(), num_candidates=n)
 
 
-def step(scheduler: Scheduler) -> Batch:
-    """Compute one batch: everything that is complete gains a token."""
+def unique_token(position: int) -> int:
+    """Return the output token of a text in which nothing comes twice."""
+    return 1000 + position
+
+
+def repeated_token(position: int) -> int:
+    """Return the output token of a text that repeats itself, though not always in the same way."""
+    return [1, 2, 3, 1, 2, 3, 4][position % 7]
+
+
+def step(scheduler: Scheduler, output_token: Callable[[int], int] = unique_token) -> Batch:
+    """Compute one batch: everything that is complete gains a token, and another one for each guess that is right."""
     batch = scheduler.schedule()
     complete = [scheduled.sequence for scheduled in batch.scheduled if scheduled.is_last_chunk]
     scheduler.update(batch)
@@ -34,7 +49,13 @@ def step(scheduler: Scheduler) -> Batch:
         if sequence.num_candidates > 1:
             complete += [child for child in scheduler.fork(sequence) if child.status is SequenceStatus.RUNNING]
     for sequence in complete:
-        sequence.output_token_ids.append(1000 + len(sequence.output_token_ids))
+        sequence.output_token_ids.append(output_token(len(sequence.output_token_ids)))
+    for scheduled in batch.scheduled:
+        for guess in scheduled.draft_token_ids:
+            if guess != scheduled.sequence.output_token_ids[-1]:
+                break
+            scheduler.accept_draft(scheduled.sequence)
+            scheduled.sequence.output_token_ids.append(output_token(len(scheduled.sequence.output_token_ids)))
     return batch
 
 
@@ -194,18 +215,67 @@ class TestFork:
         assert scheduler.running[-1].num_cached_tokens == 8
 
 
+class TestDrafts:
+    """Guesses."""
+
+    def run(self, *, num_sequences: int = 1, num_steps: int = 12, **limits: int) -> tuple[Scheduler, list[Sequence]]:
+        """Continue texts that repeat themselves."""
+        scheduler = build_scheduler(num_speculative_tokens=4, **limits)
+        params = SamplingParams(max_tokens=100)
+        sequences = [build_sequence(3, first=100 * number, params=params) for number in range(num_sequences)]
+        for sequence in sequences:
+            scheduler.add(sequence)
+        for _ in range(num_steps):
+            step(scheduler, repeated_token)
+        return scheduler, sequences
+
+    def test_right_guesses_save_steps(self) -> None:
+        """A text that repeats itself gains more than a token a step, and what it gains is the same."""
+        scheduler, [sequence] = self.run(num_steps=30)
+
+        assert len(sequence.output_token_ids) > 45
+        assert sequence.output_token_ids == [repeated_token(i) for i in range(len(sequence.output_token_ids))]
+        assert 0 < scheduler.num_accepted_tokens < scheduler.num_draft_tokens
+        assert sequence.num_missing_tokens == 1
+
+    def test_many_sequences_do_not_guess(self) -> None:
+        """Where each row costs time, nothing is guessed."""
+        scheduler, sequences = self.run(num_sequences=5)
+
+        assert scheduler.num_draft_tokens == 0
+        assert [len(sequence.output_token_ids) for sequence in sequences] == [12] * 5
+
+    def test_guesses_displace_nobody(self) -> None:
+        """Guesses do without when no block is free."""
+        scheduler, sequences = self.run(num_sequences=2, num_blocks=6)
+
+        assert scheduler.num_preemptions <= 1
+        assert all(sequence.num_tokens <= 24 for sequence in sequences)
+
+    def test_never_more_than_wanted(self) -> None:
+        """Nothing is guessed beyond the last token that was asked for."""
+        sequence = build_sequence(3, params=SamplingParams(max_tokens=14))
+        sequence.output_token_ids = [1, 2, 3] * 4
+
+        assert sequence.propose(4) == (1,)
+        sequence.output_token_ids.append(1)
+        assert sequence.propose(4) == ()
+
+
 class SchedulerMachine(RuleBasedStateMachine):
     """Random arrivals, cancellations, endings and steps."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = build_scheduler(num_blocks=12, max_num_seqs=5, max_num_batched_tokens=16)
+        self.scheduler = build_scheduler(
+            num_blocks=12, max_num_seqs=5, max_num_batched_tokens=16, num_speculative_tokens=3
+        )
         self.alive: list[Sequence] = []
 
     @rule(num_tokens=st.integers(1, 30), first=st.sampled_from([0, 500]), n=st.integers(1, 3), scored=st.booleans())
     def arrive(self, num_tokens: int, first: int, n: int, scored: bool) -> None:
         """A request comes."""
-        params = SamplingParams(prompt_logprobs=0 if scored else None)
+        params = SamplingParams(prompt_logprobs=0 if scored else None, max_tokens=100)
         sequence = build_sequence(num_tokens, first=first, params=params, n=n)
         self.scheduler.add(sequence)
         self.alive.append(sequence)
@@ -221,7 +291,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def compute(self) -> None:
         """A step is made; it is empty only when there is nothing to do, and within its budget."""
-        batch = step(self.scheduler)
+        batch = step(self.scheduler, repeated_token)
 
         assert bool(batch) == bool(self.alive)
         assert sum(shares(batch)) <= 16
@@ -240,7 +310,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for sequence in self.scheduler.running:
             num_private = max(1, -(-sequence.num_tokens // 4)) - sequence.num_computed_tokens // 4
             writable = sequence.block_table[sequence.num_computed_tokens // 4 :]
-            assert len(sequence.block_table) <= -(-sequence.num_tokens // 4)
+            assert len(sequence.block_table) <= -(-(sequence.num_tokens + 3) // 4)
             assert num_private >= 0
             assert all(held[block] == 1 for block in writable)
 
