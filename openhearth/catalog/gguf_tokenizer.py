@@ -84,7 +84,7 @@ def _byte_level(gguf: GGUFFile) -> Tokenizer:
             f"{', '.join(PRE_TOKENIZERS)}."
         )
     vocab = {token: token_id for token_id, token in enumerate(gguf.require("tokenizer.ggml.tokens"))}
-    merges = [_pair(merge) for merge in gguf.require("tokenizer.ggml.merges")]
+    merges = [_pair(merge) for merge in gguf.get("tokenizer.ggml.merges", [])]  # an empty list is not written
     # Llama 3 takes a word that is a token as it is, even where the merges would not lead there.
     tokenizer = Tokenizer(BPE(vocab, merges, ignore_merges=rule == "llama-bpe"))
     if rule == "qwen2":

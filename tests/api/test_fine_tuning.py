@@ -473,7 +473,8 @@ class TestCommands:
         again = AutoModelForCausalLM.from_pretrained(tmp_path / "again", dtype=torch.float32)(prompt).logits
 
         assert torch.allclose(tuned, merged, atol=1e-5)
-        assert torch.allclose(tuned, again, atol=1e-3)  # its weights are rounded to f16
+        assert torch.allclose(tuned, again, atol=5e-3)  # its weights are rounded to f16
+        assert not torch.allclose(before, again, atol=5e-3)
         assert not torch.allclose(before, merged, atol=1e-5)
         assert (tmp_path / "merged" / "Modelfile").read_text() == "FROM .\n"
         assert (tmp_path / "gguf" / "Modelfile").read_text() == f"FROM ./{file.name}\n"
