@@ -22,9 +22,9 @@ def context_length(spec: TrainingSpec) -> int:
     return min(limit, spec.max_length or limit)
 
 
-def load_model(spec: TrainingSpec, plan: DevicePlan) -> PreTrainedModel | PeftModel:
+def load_model(spec: TrainingSpec, plan: DevicePlan, *, attention: str) -> PreTrainedModel | PeftModel:
     """Return the base model, with the adapter to start from if there is one."""
-    model = AutoModelForCausalLM.from_pretrained(spec.base_model, dtype=plan.dtype)
+    model = AutoModelForCausalLM.from_pretrained(spec.base_model, dtype=plan.dtype, attn_implementation=attention)
     if spec.init_adapter is None:
         return model
     return PeftModel.from_pretrained(model, spec.init_adapter, is_trainable=True)

@@ -32,6 +32,19 @@ class TrainingData:
         return Dataset.from_list(self.examples)
 
 
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The two files of a run."""
+
+    training: TrainingData
+    validation: TrainingData | None
+
+    def datasets(self) -> dict[str, Dataset | None]:
+        """Return the datasets by the names that trainers have for them."""
+        validation = None if self.validation is None else self.validation.dataset()
+        return {"train_dataset": self.training.dataset(), "eval_dataset": validation}
+
+
 class Encoder:
     """Turns rows into examples of at most `max_length` tokens."""
 

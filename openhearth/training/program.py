@@ -1,4 +1,4 @@
-"""What the trainer does once it can be heard and stopped: read the spec, choose the device, follow the recipe."""
+"""What the trainer does once it can be heard and stopped: read the spec, choose the device, train by the method."""
 
 import threading
 from importlib import import_module
@@ -11,9 +11,10 @@ from openhearth.training import dpo, supervised
 from openhearth.training.devices import choose_device, find_hardware
 from openhearth.training.failures import explain
 from openhearth.training.reports import Tell
+from openhearth.training.run import train
 from openhearth.training.spec import TrainingSpec
 
-_RECIPES = {"supervised": supervised.train, "dpo": dpo.train}
+_METHODS = {"supervised": supervised.make_trainer, "dpo": dpo.make_trainer}
 
 
 def carry_out(spec_file: Path, tell: Tell, stop: threading.Event) -> None:
@@ -25,7 +26,7 @@ def carry_out(spec_file: Path, tell: Tell, stop: threading.Event) -> None:
             connect = import_module("openhearth.training.wandb_run").connect
             tell = connect(spec.wandb, tell, directory=spec.output_dir)
         plan = choose_device(spec.device, find_hardware())
-        _RECIPES[spec.method](spec, plan, tell, stop)
+        train(_METHODS[spec.method], spec, plan, tell, stop)
     except Exception as error:
         failed = explain(error)
         if failed is None:
@@ -37,4 +38,5 @@ def _make_reproducible(spec: TrainingSpec) -> None:
     torch.set_num_threads(spec.num_threads)
     torch.set_num_interop_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it
     transformers_logging.set_verbosity_error()

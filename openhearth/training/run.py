@@ -1,29 +1,33 @@
-"""What every recipe does around its trainer: read the data, go on from the newest whole checkpoint, report."""
+"""What every method does around its trainer: read the data, go on from the newest whole checkpoint, report."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from transformers import Trainer
+from transformers import PreTrainedTokenizerBase, Trainer, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from openhearth.training.base_model import newest, steps_per_epoch
+from openhearth.training.base_model import context_length, load_tokenizer, newest, steps_per_epoch
 from openhearth.training.callbacks import Progress, Validation
 from openhearth.training.checkpoints import first_whole
-from openhearth.training.dataset import Encoder, TrainingData
+from openhearth.training.dataset import Encoder, RunData
+from openhearth.training.devices import DevicePlan
 from openhearth.training.reports import Finished, Notice, Started, Stopped, Tell
 from openhearth.training.rows import RowError, ValidationRowError
 from openhearth.training.spec import TrainingSpec
 
-
-@dataclass(frozen=True, slots=True)
-class RunData:
-    """The two files of a run."""
-
-    training: TrainingData
-    validation: TrainingData | None
+MakeTrainer = Callable[[TrainingSpec, DevicePlan, PreTrainedTokenizerBase, RunData], Trainer]
+"""What is different from one method to the next."""
 
 
-def read_data(spec: TrainingSpec, encoder: Encoder, tell: Tell) -> RunData:
+def train(make_trainer: MakeTrainer, spec: TrainingSpec, plan: DevicePlan, tell: Tell, stop: threading.Event) -> None:
+    """Train to the end, or until `stop`. Raises `RowError` for data that cannot be trained on."""
+    tokenizer = load_tokenizer(spec)
+    data = _read_data(spec, Encoder(tokenizer, max_length=context_length(spec)), tell)
+    set_seed(spec.seed)
+    _run(make_trainer(spec, plan, tokenizer, data), spec, data, tell, stop)
+
+
+def _read_data(spec: TrainingSpec, encoder: Encoder, tell: Tell) -> RunData:
     """Read the files of a run, and say once how many examples were cut. Raises `RowError`."""
     training = encoder.read(spec.training_file, spec.method)
     try:
@@ -36,7 +40,7 @@ def read_data(spec: TrainingSpec, encoder: Encoder, tell: Tell) -> RunData:
     return RunData(training, validation)
 
 
-def run(trainer: Trainer, spec: TrainingSpec, data: RunData, tell: Tell, stop: threading.Event) -> None:
+def _run(trainer: Trainer, spec: TrainingSpec, data: RunData, tell: Tell, stop: threading.Event) -> None:
     """Take all steps that are left, or as many as there is time for until `stop`."""
     checkpoint = first_whole(spec.resume_from)
     for broken in spec.resume_from[: spec.resume_from.index(checkpoint) if checkpoint else None]:

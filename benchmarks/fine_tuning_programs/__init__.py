@@ -1,0 +1,1 @@
+"""What the trainer is compared with: a program that stands alone."""
