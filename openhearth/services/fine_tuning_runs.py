@@ -141,7 +141,7 @@ class FineTuningRuns:
             await context.finish(tx)
             succeeded = await tx.fine_tuning.change(
                 job_id,
-                only_if=["running", "paused"],  # asked to pause when there was nothing left to pause
+                only_if=["running"],  # one that is paused in its last step ends when it is resumed
                 status="succeeded",
                 finished_at=self._now(),
                 fine_tuned_model=job.result_name,
@@ -298,7 +298,7 @@ def _wandb(job: FineTuningJobRow) -> WandbSpec | None:
 
 
 class _SteeredElsewhereError(Exception):
-    """The job was cancelled while its end was being settled."""
+    """The job was cancelled or paused while its end was being settled."""
 
 
 def _is_shown(report: StepDone) -> bool:

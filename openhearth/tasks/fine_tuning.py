@@ -8,6 +8,7 @@ from pathlib import Path
 from openhearth.executor.base import Executor, Program
 from openhearth.jobs.context import JobContext
 from openhearth.services.fine_tuning_runs import Attempt, FineTuningRuns
+from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY, is_out_of_disk
 from openhearth.training.reports import Failed, Finished, Report, read_report
 
 _LOOK_SECONDS = 1.0
@@ -35,7 +36,7 @@ class ValidateTask:
 
     async def give_up(self, context: JobContext, error: Exception) -> None:
         """See `Task.give_up`."""
-        await self._runs.fail(context, Failed(code="server_error", message=f"The job could not be validated: {error}"))
+        await self._runs.fail(context, _explain(error, f"The job could not be validated: {error}"))
 
 
 class TrainTask:
@@ -60,14 +61,7 @@ class TrainTask:
 
     async def give_up(self, context: JobContext, error: Exception) -> None:
         """See `Task.give_up`."""
-        message = f"The trainer failed again and again. {error}"
-        if isinstance(error, TrainerCrashedError) and error.exit_code == _SIGKILL:
-            message = (
-                "The trainer was killed again and again, most likely because the machine ran out of memory. Use "
-                "shorter examples (OPENHEARTH_TRAINING_MAX_LENGTH), compute fewer of them at once "
-                "(OPENHEARTH_TRAINING_MICRO_BATCH_SIZE), or a smaller model."
-            )
-        await self._runs.fail(context, Failed(code="server_error", message=message))
+        await self._runs.fail(context, _explain(error, f"The trainer failed again and again. {error}"))
 
     async def _start(self, attempt: Attempt) -> Program:
         folder = attempt.spec.output_dir
@@ -97,6 +91,15 @@ class TrainTask:
             await self._runs.leave(context)
         else:
             raise TrainerCrashedError(exit_code, await asyncio.to_thread(_last_words, attempt))
+
+
+def _explain(error: Exception, otherwise: str) -> Failed:
+    """Return what a job says whose work was given up: what the machine lacked, or `otherwise`."""
+    if is_out_of_disk(error):
+        return OUT_OF_DISK
+    if isinstance(error, TrainerCrashedError) and error.exit_code == _SIGKILL:  # most likely by the kernel
+        return OUT_OF_MEMORY
+    return Failed(code="server_error", message=otherwise)
 
 
 async def _batches(lines: AsyncIterator[bytes]) -> AsyncIterator[list[Report]]:

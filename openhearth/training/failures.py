@@ -1,13 +1,16 @@
 """Which failures of a run are the caller's to mend, and in which words they are told."""
 
-import errno
+import os
 
 import torch
 
+from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY, is_out_of_disk
 from openhearth.training.reports import Failed
 from openhearth.training.rows import RowError, ValidationRowError
 
-_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc")
+_NO_DISK = (os.strerror(28), "os error 28", "PytorchStreamWriter failed", "inline_container.cc")
+"""In the words of the system, of safetensors, and of torch, whose only reason to fail at writing is the disk."""
 
 
 def explain(error: Exception) -> Failed | None:
@@ -19,22 +22,13 @@ def explain(error: Exception) -> Failed | None:
             message=f"The job failed due to an invalid {kind} file. {error}",
             param=f"{kind}_file",
         )
-    if _is_out_of_memory(error):
-        return Failed(
-            code="out_of_memory",
-            message="The trainer ran out of memory. Use shorter examples (OPENHEARTH_TRAINING_MAX_LENGTH), compute "
-            "fewer of them at once (OPENHEARTH_TRAINING_MICRO_BATCH_SIZE), or a smaller model.",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failed(
-            code="out_of_disk",
-            message="The server's disk is full, so no checkpoint can be kept. Free space below OPENHEARTH_HOME and "
-            "create the job again.",
-        )
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _says(error, _NO_MEMORY):
+        return OUT_OF_MEMORY
+    if is_out_of_disk(error) or _says(error, _NO_DISK):
+        return OUT_OF_DISK
     return None
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+def _says(error: Exception, words: tuple[str, ...]) -> bool:
+    """Return whether a library, which has no class for it, says so in its message."""
+    return any(word in str(error) for word in words)

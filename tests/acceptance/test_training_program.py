@@ -1,6 +1,7 @@
 """The trainer as a program: what it reports, what it leaves, and that interruptions do not change the outcome."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -186,3 +187,33 @@ class TestInterruptions:
         run.process.stdin.close()
 
         assert run.wait() == 3
+
+
+class TestExhaustion:
+    """A machine that runs out of something is named, with what helps, and trying again is left to people."""
+
+    @pytest.mark.parametrize("room", [16_384, 32_768, 65_536, 131_072])
+    def test_disk(self, workshop: Workshop, small_disk: Path, room: int) -> None:
+        """Whatever is being written when the disk is full."""
+        spec = workshop.spec("full", output_dir=small_disk / "full")
+        fill(small_disk, but=room)
+
+        run = workshop.start(spec).to_the_end()
+
+        assert isinstance(run.reports[-1], Failed)
+        assert run.reports[-1].code == "out_of_disk"
+        assert "OPENHEARTH_HOME" in run.reports[-1].message
+        assert not any(map(is_whole, spec.output_dir.glob("checkpoint-*")))
+
+    def test_memory(self, workshop: Workshop) -> None:
+        """More than any machine has."""
+        run = workshop.start(workshop.spec("hungry", lora=LoraSpec(r=10**13))).to_the_end()
+
+        assert isinstance(run.reports[-1], Failed)
+        assert run.reports[-1].code == "out_of_memory"
+        assert "OPENHEARTH_TRAINING_MICRO_BATCH_SIZE" in run.reports[-1].message
+
+
+def fill(disk: Path, *, but: int) -> None:
+    """Fill a disk, save for so many bytes."""
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - but))

@@ -1,0 +1,245 @@
+"""What a worker makes of how its trainer ended, whatever the trainer is."""
+
+import errno
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from openhearth import clock
+from openhearth.catalog.catalog import Catalog
+from openhearth.executor.base import Program
+from openhearth.jobs.retry import RetryPolicy
+from openhearth.jobs.worker import Lane, Worker, WorkerConfig
+from openhearth.services.file_intake import FileIntake
+from openhearth.services.file_storage import FileStorage
+from openhearth.services.fine_tuning import TRAIN
+from openhearth.services.fine_tuning_runs import FineTuningRuns
+from openhearth.services.result_files import ResultFiles
+from openhearth.services.storage_quota import StorageQuota
+from openhearth.services.training_config import TrainingConfig
+from openhearth.services.training_files import TrainingFiles
+from openhearth.store.tables import FineTuningJobRow
+from openhearth.tasks.fine_tuning import TrainTask
+from openhearth.training.reports import (
+    CheckpointSaved,
+    Failed,
+    Finished,
+    Report,
+    Started,
+    StepDone,
+    StepMetrics,
+    write_report,
+)
+from tests.storage import Storage, open_storage
+
+LANE = Lane(tasks=[TRAIN], device="cpu")
+CONFIG = WorkerConfig(lease_seconds=60.0, retry=RetryPolicy(max_attempts=4, first_delay_seconds=0.0))
+HYPERPARAMETERS = {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0}
+LAST_STEP: tuple[Report, ...] = (
+    Started(step=0, total_steps=1, trained_tokens=5),
+    StepDone(step=1, total_steps=1, metrics=StepMetrics(train_loss=1.0, train_mean_token_accuracy=0.5)),
+    CheckpointSaved(step=1, directory="checkpoint-1", is_epoch_end=True),
+    Finished(),
+)
+
+
+@dataclass
+class Trainer:
+    """A trainer that says what a test wants, and ends as it wants; `meanwhile` happens just before the last word."""
+
+    says: Sequence[Report] = ()
+    exit_code: int = 0
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    num_started: int = 0
+
+    async def start(self, arguments: Sequence[str], *, log: Path) -> Program:
+        """See `Executor.start`."""
+        self.num_started += 1
+        log.write_text("a word\n")
+        checkpoint = log.parent / "checkpoint-1"
+        checkpoint.mkdir()
+        (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
+        (checkpoint / "optimizer.pt").write_bytes(b"half")
+        return cast(Program, self)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """See `Program.lines`."""
+        for number, report in enumerate(self.says, start=1):
+            if number == len(self.says) and self.meanwhile is not None:
+                await self.meanwhile()
+            yield write_report(report).encode()
+
+    async def ask_to_stop(self) -> None:
+        """See `Program.ask_to_stop`."""
+
+    async def kill(self) -> int:
+        """See `Program.kill`."""
+        return self.exit_code
+
+    async def wait(self) -> int:
+        """See `Program.wait`."""
+        return self.exit_code
+
+
+@dataclass
+class Shop:
+    """A job that is queued for training, and a worker for it."""
+
+    root: Path
+    storage: Storage
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        database, blobs = self.storage.database, self.storage.blobs
+        intake = FileIntake(FileStorage(database, blobs, StorageQuota(database, max_project_bytes=10**6)))
+        model = type("Entry", (), {"path": self.root / "model"})
+        catalog = cast(Catalog, type("Models", (), {"resolve": lambda _self, _name: model})())
+        files = TrainingFiles(blobs, self.root / "jobs")
+        runs = FineTuningRuns(catalog, files, ResultFiles(intake), config=TrainingConfig())
+        task = TrainTask(runs, self.trainer)
+        self.worker = Worker(database, {TRAIN: task}, name="w", lanes=[LANE], config=CONFIG)
+
+    async def create(self) -> None:
+        """Queue the job."""
+        job = FineTuningJobRow(
+            id="ftjob-a", project="p", status="queued", created_at=0.0, model="m", base_model="m", result_name="ft:m",
+            training_file="file-a", seed=1, integrations=[], result_files=[],
+            method={"type": "supervised", "supervised": {"hyperparameters": HYPERPARAMETERS}},
+        )  # fmt: skip
+        async with self.storage.database.transaction() as tx:
+            await tx.fine_tuning.create(job)
+        await self.queue()
+
+    async def queue(self) -> None:
+        """Queue the training."""
+        async with self.storage.database.transaction() as tx:
+            await tx.jobs.enqueue(f"j{self.trainer.num_started}", task=TRAIN, lock="ftjob-a", now=clock.now())
+
+    async def work(self) -> FineTuningJobRow:
+        """Let the worker do all there is to do; return the job as it is then."""
+        while await self.worker.run_once(LANE):
+            pass
+        return await self.job()
+
+    async def job(self) -> FineTuningJobRow:
+        """Return the job."""
+        async with self.storage.database.read() as tx:
+            return await tx.fine_tuning.get("ftjob-a")
+
+    async def become(self, status: str) -> None:
+        """Give the job a status."""
+        async with self.storage.database.transaction() as tx:
+            await tx.fine_tuning.change("ftjob-a", only_if=["queued", "running", "paused"], status=status)
+
+    def left(self) -> list[str]:
+        """Return the files that the job has on the disk."""
+        return sorted(path.name for path in (self.root / "jobs").rglob("*") if path.is_file())
+
+
+@asynccontextmanager
+async def open_shop(root: Path) -> AsyncIterator[Shop]:
+    """Open a shop with a job in its queue."""
+    async with open_storage(root) as storage:
+        shop = Shop(root, storage)
+        await shop.create()
+        yield shop
+
+
+async def test_success(tmp_path: Path) -> None:
+    """The last checkpoint becomes the model, and of the files only its adapter stays."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.says = LAST_STEP
+
+        job = await shop.work()
+
+        assert (job.status, job.fine_tuned_model) == ("succeeded", "ft:m")
+        assert shop.left() == ["adapter_model.safetensors"]
+
+
+async def test_out_of_memory(tmp_path: Path) -> None:
+    """A trainer that is killed time after time fails the job with the settings that need less memory."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.exit_code = -9
+
+        job = await shop.work()
+
+        assert (job.status, shop.trainer.num_started) == ("failed", 4)
+        assert job.error is not None
+        assert job.error["code"] == "out_of_memory"
+        assert "OPENHEARTH_TRAINING_MAX_LENGTH" in job.error["message"]
+        assert shop.left() == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+async def test_out_of_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A worker that cannot write what the trainer needs fails the job in the same words as the trainer."""
+
+    async def refuse(*_arguments: Any, **_options: Any) -> Program:
+        raise OSError(number, os.strerror(number))
+
+    async with open_shop(tmp_path) as shop:
+        monkeypatch.setattr(shop.trainer, "start", refuse)
+
+        job = await shop.work()
+
+        assert job.status == "failed"
+        assert job.error is not None
+        assert job.error["code"] == "out_of_disk"
+        assert "OPENHEARTH_HOME" in job.error["message"]
+        assert shop.left() == []
+
+
+async def test_failure(tmp_path: Path) -> None:
+    """What the trainer says of its failure is the job's error, at once, and nothing is left behind."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.says = (Failed(code="out_of_disk", message="The disk is full."),)
+
+        job = await shop.work()
+
+        assert (job.status, shop.trainer.num_started) == ("failed", 1)
+        assert job.error == {"code": "out_of_disk", "message": "The disk is full.", "param": None}
+        assert shop.left() == []
+
+
+async def test_crash(tmp_path: Path) -> None:
+    """A trainer that ends without a reason is tried again, then the job fails with its last words."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.exit_code = 1
+
+        job = await shop.work()
+
+        assert (job.status, shop.trainer.num_started) == ("failed", 4)
+        assert job.error is not None
+        assert job.error["code"] == "server_error"
+        assert "a word" in job.error["message"]
+
+
+async def test_paused_in_the_last_step(tmp_path: Path) -> None:
+    """A job that is paused when all is trained stays paused, with a model to call, and ends when it is resumed."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.says, shop.trainer.meanwhile = LAST_STEP, lambda: shop.become("paused")
+
+        assert (await shop.work()).status == "paused"
+        async with shop.storage.database.read() as tx:
+            (checkpoint,) = await tx.fine_tuning.checkpoints("ftjob-a")
+        assert checkpoint.model_name == "ft:m:ckpt-step-1"
+        assert await shop.storage.keys() == []
+
+        shop.trainer.says, shop.trainer.meanwhile = (LAST_STEP[0], Finished()), None
+        await shop.become("queued")
+        await shop.queue()
+        assert (await shop.work()).status == "succeeded"
+
+
+async def test_cancelled_in_the_last_step(tmp_path: Path) -> None:
+    """A job that is cancelled when all is trained stays cancelled; the checkpoint that can be called is kept."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.says, shop.trainer.meanwhile = LAST_STEP, lambda: shop.become("cancelled")
+
+        assert (await shop.work()).status == "cancelled"
+        assert shop.left() == ["adapter_model.safetensors"]
