@@ -12,7 +12,7 @@ from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.configured import configured_catalog
 from openhearth.configs import rate_limit_config, training_config, worker_config
 from openhearth.executor.local import LocalExecutor
-from openhearth.home import secret_of
+from openhearth.home import secret_of, storing_lock
 from openhearth.jobs.recovery import living_worker, release_dead_workers
 from openhearth.jobs.worker import Lane, Worker
 from openhearth.services.api_keys import APIKeys
@@ -60,7 +60,8 @@ class Components:
         quota = StorageQuota(self.database, max_project_bytes=settings.max_project_bytes)
         self.storage = FileStorage(self.database, self.blobs, quota)
         self.training_files = TrainingFiles(self.blobs, settings.home / "fine_tuning")
-        self.housekeeping = Housekeeping(self.database, self.blobs)
+        self.storing = partial(storing_lock, settings.home)
+        self.housekeeping = Housekeeping(self.database, self.blobs, storing=self.storing)
         self.api_keys = APIKeys(self.database, is_open=is_loopback(settings.host))
         self.rate_limits = RateLimits(rate_limit_config(settings), organization=settings.organization)
         self._catalog = catalog
@@ -123,7 +124,8 @@ class Components:
         settings, config = self.settings, training_config(self.settings)
         workers = settings.home / "workers"
         await release_dead_workers(self.database, workers, now=clock.now)
-        runs = FineTuningRuns(self.catalog, self.training_files, ResultFiles(FileIntake(self.storage)), config=config)
+        results = ResultFiles(FileIntake(self.storage), storing=self.storing)
+        runs = FineTuningRuns(self.catalog, self.training_files, results, config=config)
         executor = LocalExecutor(num_threads=config.num_threads, niceness=settings.training_niceness)
         with living_worker(workers) as name:
             yield Worker(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AsyncFileLock, FileLock, Timeout
 
 from openhearth.errors import ConfigurationError, HomeInUseError
 
@@ -34,6 +34,14 @@ def secret_of(home: Path, name: str) -> bytes:
     except FileExistsError:
         pass
     return file.read_bytes()
+
+
+def storing_lock(home: Path) -> AsyncFileLock:
+    """Return a lock that a worker holds while it stores a file, and a sweep while it looks for files without a row.
+
+    It ends with the process, as that of `owned_home` does.
+    """
+    return AsyncFileLock(prepare_home(home) / "storing.lock")
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """What nobody asks for: removing what has expired, and what a crash left behind."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from openhearth import clock
 from openhearth.store.blobs.base import BlobStore
@@ -19,19 +21,32 @@ class SweepReport:
 
 
 class Housekeeping:
-    """Keeps rows and blobs in step with each other and with the time."""
+    """Keeps rows and blobs in step with each other and with the time.
 
-    def __init__(self, database: Database, blobs: BlobStore, *, now: clock.Clock = clock.now) -> None:
+    `storing` gives a lock that other processes hold while they store something.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        *,
+        storing: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+        now: clock.Clock = clock.now,
+    ) -> None:
         self._database = database
         self._blobs = blobs
+        self._storing = storing
         self._now = now
 
     async def sweep(self) -> SweepReport:
         """Remove every blob without a row, temporary ones too, and give files without a blob the status `error`.
 
-        Only while nothing is being stored: content that is on its way in has no row yet.
+        Only while this process stores nothing: content that is on its way in has no row yet.
         """
-        return SweepReport(await self._remove_orphans(), await self._mark_files_without_content())
+        async with self._storing():
+            num_removed = await self._remove_orphans()
+        return SweepReport(num_removed, await self._mark_files_without_content())
 
     async def expire(self) -> int:
         """Remove files and end uploads whose time has come; return how many."""

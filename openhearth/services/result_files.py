@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 from openhearth.services.file_intake import FileDescription, FileIntake
 from openhearth.store.database import Transaction
@@ -20,10 +22,13 @@ _COLUMNS = {
 
 
 class ResultFiles:
-    """Puts result files among the files of the project."""
+    """Puts result files among the files of the project, holding the lock that keeps a starting server from sweeping."""
 
-    def __init__(self, intake: FileIntake) -> None:
+    def __init__(
+        self, intake: FileIntake, *, storing: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext
+    ) -> None:
         self._intake = intake
+        self._storing = storing
 
     async def keep(
         self,
@@ -37,8 +42,9 @@ class ResultFiles:
         Raises what `also` raises; then nothing is left of the file.
         """
         description = FileDescription(filename=FILENAME, purpose="fine-tune-results")
-        row = await self._intake.receive(job.project, _content(steps), lambda: description)
-        await self._intake.keep(row, also=lambda tx: also(tx, row.id))
+        async with self._storing():
+            row = await self._intake.receive(job.project, _content(steps), lambda: description)
+            await self._intake.keep(row, also=lambda tx: also(tx, row.id))
 
 
 async def _content(steps: Sequence[FineTuningStepRow]) -> AsyncIterator[bytes]:

@@ -1,10 +1,16 @@
 """What housekeeping finds at start."""
 
+import asyncio
+from functools import partial
 from pathlib import Path
 
+from openhearth.home import storing_lock
 from openhearth.schemas.uploads import CreateUploadRequest
-from openhearth.services.housekeeping import SweepReport
+from openhearth.services.housekeeping import Housekeeping, SweepReport
+from openhearth.services.result_files import ResultFiles
 from openhearth.store.blobs.filesystem import FilesystemBlobStore
+from openhearth.store.database import Transaction
+from openhearth.store.tables import FineTuningJobRow
 from tests.storage import IncomingFile, open_storage
 
 
@@ -47,3 +53,22 @@ async def test_a_sweep_of_nothing(tmp_path: Path) -> None:
     """A sweep of an empty home finds nothing."""
     async with open_storage(tmp_path) as storage:
         assert await storage.housekeeping.sweep() == SweepReport(0, 0)
+
+
+async def test_a_sweep_beside_a_worker(tmp_path: Path) -> None:
+    """What another process is just storing has no row yet, and stays."""
+    async with open_storage(tmp_path, blobs=FilesystemBlobStore(tmp_path / "blobs")) as storage:
+        housekeeping = Housekeeping(storage.database, storage.blobs, storing=partial(storing_lock, tmp_path))
+        results = ResultFiles(storage.files._intake, storing=partial(storing_lock, tmp_path))
+        sweeps: list[asyncio.Task[SweepReport]] = []
+
+        async def also(_tx: Transaction, file_id: str) -> None:
+            assert await storage.blobs.exists(file_id)
+            sweeps.append(asyncio.create_task(housekeeping.sweep()))
+            await asyncio.sleep(0.2)  # as long as a sweep takes that does not wait
+            assert await storage.blobs.exists(file_id)
+
+        await results.keep(FineTuningJobRow(id="ftjob-a", project="a"), [], also=also)
+
+        assert await sweeps[0] == SweepReport(0, 0)
+        assert len(await storage.keys()) == 1
