@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 from benchmarks.environment import peer_python
 from openhearth.settings import DEFAULT_TEXT_MODEL
 
-PACKAGES = ["lm-eval[api]==0.4.13", "accelerate", "torch", "transformers"]
+PACKAGES = ["lm-eval[api]==0.4.13", "accelerate==1.15.0", "torch==2.13.0", "transformers==5.23.0"]
 TEXT = Path(__file__).parent.parent / "tests" / "data" / "hearths.txt"
 CHOICE_TASK, TEXT_TASK = "sums", "hearths"
 MAX_LENGTH = 1024

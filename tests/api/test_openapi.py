@@ -11,7 +11,8 @@ from schemathesis.checks import not_a_server_error
 
 from tests.servers import MODEL, RunningServer
 
-NUM_EXAMPLES = 250
+NUM_EXAMPLES = 1000
+"""In each of the two modes."""
 
 
 @pytest.fixture(scope="session")
