@@ -111,7 +111,7 @@ class Components:
             host=host,
             image_links=image_links,
             image_references=ImageReferences(files, WebPictures(is_enabled=settings.fetch_image_urls)),
-            images=Images(host, image_links),
+            images=Images(host, image_links, metrics, timeout_seconds=settings.request_timeout_seconds),
             inboxes=Inboxes(settings.home / "incoming-images"),
             metrics=metrics,
             models=Models(self.catalog, tuned_models, organization=settings.organization),

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[list[str], NoDecode] = []
     cors_allow_origins: Annotated[list[str], NoDecode] = []
     drain_timeout_seconds: float = Field(10.0, ge=0)
+    request_timeout_seconds: float = Field(3600.0, gt=0)
     max_request_body_bytes: int = Field(16 * 2**20, ge=1024)
     max_file_bytes: int = Field(512 * 2**20, ge=1)
     max_upload_bytes: int = Field(8 * 2**30, ge=1)
@@ -98,7 +99,6 @@ class Settings(BaseSettings):
     max_num_batched_tokens: int = Field(512, ge=16)
     max_waiting_requests: int = Field(256, ge=0)
     max_waiting_tokens: int = Field(1_000_000, ge=1)
-    request_timeout_seconds: float = Field(3600.0, gt=0)
     enable_prefix_caching: bool = True
     num_speculative_tokens: int = Field(4, ge=0, le=7)
     max_loras: int = Field(8, ge=1)

@@ -10,13 +10,16 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from openhearth.engine.base import GenerationOutput, SamplingParams
-from openhearth.errors import ContextLengthExceededError, GenerationTimeoutError
+from openhearth.errors import ContextLengthExceededError
 from openhearth.schemas.shared import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedModel
+from openhearth.services.time_limit import in_time
 
 MAX_PROMPTS_AT_ONCE = 64
 """How many prompts of one request an engine gets at a time; the others wait here, without a place in its queue."""
+
+_ADVICE = "Please ask for fewer tokens or send fewer prompts at once."
 
 TokenIds = Sequence[int]
 NumberedOutputs = AsyncGenerator[tuple[int, GenerationOutput]]
@@ -68,27 +71,11 @@ class Generation:
             merged = _numbered(0, self._timed(model, prompts[0], params))
         else:
             merged = _merge([self._timed(model, prompt, params) for prompt in prompts])
-        async with aclosing(self._in_time(merged)) as outputs:
+        timed = in_time(merged, timeout_seconds=self._timeout_seconds, advice=_ADVICE)
+        async with aclosing(timed) as outputs:
             async for number, output in outputs:
                 tally.latest[number] = output
                 yield number, output
-
-    async def _in_time(self, outputs: NumberedOutputs) -> NumberedOutputs:
-        """Yield what comes before the time is over, then raise; the time the caller takes between two counts, too."""
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        async with aclosing(outputs):
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        numbered = await anext(outputs)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError as error:
-                    raise GenerationTimeoutError(
-                        f"This server gives a request {self._timeout_seconds:g} seconds, and they are over. Please ask "
-                        "for fewer tokens or send fewer prompts at once."
-                    ) from error
-                yield numbered
 
     async def _timed(
         self, model: LoadedModel, prompt: TokenIds, params: SamplingParams

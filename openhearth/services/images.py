@@ -1,6 +1,7 @@
 """The images resource: generations, edits and variations (contract: images). Leaves drawing to the engine."""
 
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -33,7 +34,9 @@ from openhearth.services.image_rules import (
     rules_of,
     size_of,
 )
+from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedImageModel, ModelHost
+from openhearth.services.time_limit import in_time
 
 _EDIT_STRENGTH = 0.75
 _FAITHFUL_EDIT_STRENGTH = 0.5
@@ -42,6 +45,7 @@ _STYLES = {
     "vivid": "vivid colours, dramatic light, hyper-real",
     "natural": "natural colours, soft light, realistic",
 }
+_ADVICE = "Please ask for fewer or smaller images, or for fewer steps."
 _MAX_SEED = 2**32 - 1
 
 
@@ -67,11 +71,21 @@ class _Job:
 
 
 class Images:
-    """Creates images, whole or as a stream. `base_url` is where links begin."""
+    """Creates images, whole or as a stream, and ends a request that takes too long. `base_url` is where links begin."""
 
-    def __init__(self, host: ModelHost, links: ImageLinks, *, now: clock.Clock = clock.now) -> None:
+    def __init__(
+        self,
+        host: ModelHost,
+        links: ImageLinks,
+        metrics: Metrics,
+        *,
+        timeout_seconds: float,
+        now: clock.Clock = clock.now,
+    ) -> None:
         self._host = host
         self._links = links
+        self._metrics = metrics
+        self._timeout_seconds = timeout_seconds
         self._now = now
 
     async def generate(self, request: CreateImageRequest, *, base_url: str) -> ImagesResponse:
@@ -160,7 +174,7 @@ class Images:
 
     async def _whole(self, job: _Job, base_url: str) -> ImagesResponse:
         outputs: list[ImageOutput] = []
-        async with aclosing(job.model.engine.generate(job.params)) as stream:
+        async with aclosing(self._outputs(job)) as stream:
             async for output in stream:
                 outputs.append(output)
         outputs.sort(key=lambda output: output.index)
@@ -188,9 +202,20 @@ class Images:
         return image.model_copy(update={"revised_prompt": job.params.prompt}) if job.rules.revises_prompt else image
 
     async def _events(self, job: _Job) -> AsyncGenerator[ImageStreamEvent]:
-        async with aclosing(job.model.engine.generate(job.params)) as outputs:
+        async with aclosing(self._outputs(job)) as outputs:
             async for output in outputs:
                 yield self._event(job, output)
+
+    async def _outputs(self, job: _Job) -> AsyncGenerator[ImageOutput]:
+        """Yield what the engine draws while there is time, and take note of it."""
+        arrival = time.perf_counter()
+        drawn = job.model.engine.generate(job.params)
+        async with aclosing(in_time(drawn, timeout_seconds=self._timeout_seconds, advice=_ADVICE)) as outputs:
+            async for output in outputs:
+                if output.partial_index is None:
+                    self._metrics.drew(job.model.id)
+                yield output
+        self._metrics.finished(job.model.id, "stop", seconds=time.perf_counter() - arrival)
 
     def _event(self, job: _Job, output: ImageOutput) -> ImageStreamEvent:
         is_partial = output.partial_index is not None

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from openhearth.engine.base import EmbeddingStats, EngineStats
+from openhearth.engine.base import EmbeddingStats, EngineStats, ImageEngineStats
 from openhearth.services.model_host import ModelHost
 
 _LABELS = ("model_name",)
@@ -22,6 +22,7 @@ _COUNTERS = {
     "num_preemptions": "Sequences that had to give their place to others for a while.",
     "prefix_cache_queries": "Prompt tokens looked up in the prefix cache.",
     "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
+    "image_steps": "Steps of denoising, one for all images that are drawn together.",
     "spec_decode_num_draft_tokens": "Tokens guessed and computed ahead.",
     "spec_decode_num_accepted_tokens": "Tokens guessed rightly.",
 }
@@ -42,7 +43,7 @@ class Metrics:
         )
         self._e2e_request_latency = Histogram(
             "openhearth:e2e_request_latency_seconds",
-            "From the arrival of a prompt to the end of its completion.",
+            "From the arrival of a prompt to the end of its completion, or to the last of its images.",
             _LABELS,
             buckets=_LATENCY_BUCKETS,
             registry=self._registry,
@@ -53,6 +54,7 @@ class Metrics:
             (*_LABELS, "finished_reason"),
             registry=self._registry,
         )
+        self._images = Counter("openhearth:images", "Images drawn.", _LABELS, registry=self._registry)
 
     def started(self, model_id: str, *, seconds: float) -> None:
         """Take note of the first output of a prompt, `seconds` after the prompt."""
@@ -62,6 +64,10 @@ class Metrics:
         """Take note of the end of a prompt's completions."""
         self._e2e_request_latency.labels(model_id).observe(seconds)
         self._request_success.labels(model_id, reason).inc()
+
+    def drew(self, model_id: str) -> None:
+        """Take note of an image."""
+        self._images.labels(model_id).inc()
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -84,13 +90,14 @@ class _EngineCollector(Collector):
         embedding = [
             (model.id, _embedding_values(model.engine.stats())) for model in self._host.loaded_embedding_models
         ]
+        image = [(model.id, _image_values(model.engine.stats())) for model in self._host.loaded_image_models]
         families: list[GaugeMetricFamily | CounterMetricFamily] = [
             *(GaugeMetricFamily(f"openhearth:{name}", text, labels=_LABELS) for name, text in _GAUGES.items()),
             *(CounterMetricFamily(f"openhearth:{name}", text, labels=_LABELS) for name, text in _COUNTERS.items()),
         ]
         for family in families:
             name = family.name.removeprefix("openhearth:")
-            for model_id, values in text + embedding:
+            for model_id, values in text + embedding + image:
                 if name in values:
                     family.add_metric([model_id], values[name])
             yield family
@@ -116,4 +123,12 @@ def _embedding_values(stats: EmbeddingStats) -> dict[str, float]:
         "num_requests_running": stats.num_requests_running,
         "num_requests_waiting": stats.num_requests_waiting,
         "prompt_tokens": stats.prompt_tokens,
+    }
+
+
+def _image_values(stats: ImageEngineStats) -> dict[str, float]:
+    return {
+        "num_requests_running": stats.num_requests_running,
+        "num_requests_waiting": stats.num_requests_waiting,
+        "image_steps": stats.num_steps,
     }

@@ -152,6 +152,11 @@ class ModelHost:
         ]
 
     @property
+    def loaded_image_models(self) -> Sequence[LoadedImageModel]:
+        """The image models that are in memory."""
+        return [LoadedImageModel(model_id, cast("ImageEngine", engine)) for model_id, engine in self._engines("image")]
+
+    @property
     def is_ready(self) -> bool:
         """Whether the default models have been loaded."""
         starting = self._starting

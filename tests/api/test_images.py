@@ -6,7 +6,7 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import httpx2
 import numpy as np
 import pytest
 from openai import (
+    APIError,
     BadRequestError,
     InternalServerError,
     NotFoundError,
@@ -25,8 +26,10 @@ from openai import (
 
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.progress import LoggedProgress
+from openhearth.engine.base import ImageEngineStats, ImageModelInfo, ImageOutput, ImageParams, PictureInfo
 from openhearth.engine.fake.engine import FakeTextEngine
 from openhearth.engine.image.config import ImageEngineConfig
+from openhearth.engine.image.pictures import inspect_picture
 from openhearth.engine.registry import load_image_engine
 from tests.image_models import build_image_model
 from tests.pictures import decoded, encoded, noise, pixels_of, with_hole
@@ -638,8 +641,93 @@ class TestLinks:
                 assert httpx2.get(f"{server.url}{path}").status_code == 404
 
 
-class TestOverload:
-    """More work than there is room for."""
+class SleepingEngine:
+    """An `ImageEngine` that shows a preview and falls asleep."""
+
+    info = ImageModelInfo(native_size=64, can_generate=True, can_edit=True, has_transparency=False)
+
+    def __init__(self) -> None:
+        self.num_running = 0
+
+    async def inspect(self, picture: Path) -> PictureInfo:
+        """Say what a picture is."""
+        return inspect_picture(picture)
+
+    async def generate(self, params: ImageParams) -> AsyncGenerator[ImageOutput]:
+        """Yield a preview, and nothing after it."""
+        self.num_running += 1
+        try:
+            if params.num_partial_images:
+                yield ImageOutput(index=0, data=b"", width=1, height=1, is_transparent=False, partial_index=0)
+            await asyncio.Event().wait()
+        finally:
+            self.num_running -= 1
+
+    def stats(self) -> ImageEngineStats:
+        """Return a reading."""
+        return ImageEngineStats(num_requests_running=self.num_running, num_requests_waiting=0, num_steps=0)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class TestTimeLimit:
+    """A request that takes too long."""
+
+    @pytest.fixture(scope="class")
+    def engine(self) -> SleepingEngine:
+        """Give the engine of the server."""
+        return SleepingEngine()
+
+    @pytest.fixture(scope="class")
+    def sleeper(self, tmp_path_factory: pytest.TempPathFactory, engine: SleepingEngine) -> Iterator[OpenAI]:
+        """Give the client of a server that has no patience."""
+        settings = make_settings(tmp_path_factory.mktemp("sleeper"), image_model=TINY, request_timeout_seconds=0.3)
+        build_image_model(settings.models / TINY)
+        with (
+            run_server(settings, FakeTextEngine(), load_image_engine=lambda _path: engine) as running,
+            running.client(max_retries=2) as client,
+        ):
+            yield client
+
+    @pytest.mark.parametrize("call", [generate, edit, vary])
+    def test_whole(self, sleeper: OpenAI, engine: SleepingEngine, call: Any) -> None:
+        """It ends with a 504 that says what to do, is not tried again, and leaves the engine."""
+        with pytest.raises(InternalServerError, match="Please ask for fewer or smaller images") as caught:
+            call(sleeper, model=TINY)
+
+        assert (caught.value.status_code, caught.value.type, caught.value.code) == (
+            504,
+            "server_error",
+            "request_timeout",
+        )
+        assert caught.value.request.headers["x-stainless-retry-count"] == "0"
+        assert engine.num_running == 0
+
+    def test_stream(self, sleeper: OpenAI, engine: SleepingEngine) -> None:
+        """A stream that has begun ends with the error as its last event."""
+        events = generate(sleeper, stream=True, partial_images=1)
+
+        assert next(events).type == "image_generation.partial_image"
+        with pytest.raises(APIError, match=r"0\.3 seconds"):
+            next(events)
+        assert engine.num_running == 0
+
+
+class TestLoad:
+    """What is told of work, and more work than there is room for."""
+
+    def test_metrics(self, artist: OpenAI, web: httpx2.Client) -> None:
+        """Images, steps, seconds and the queue are told for each model."""
+        before = metrics(web)
+
+        generate(artist, n=2, size="64x64")
+
+        after = metrics(web)
+        assert after["images_total"] - before.get("images_total", 0) == 2
+        assert after["image_steps_total"] - before.get("image_steps_total", 0) in (2, 4)  # together, or one by one
+        assert after["e2e_request_latency_seconds_count"] - before.get("e2e_request_latency_seconds_count", 0) == 1
+        assert after["num_requests_running"] == after["num_requests_waiting"] == 0
 
     async def test_full_queue(self, images_server: RunningServer) -> None:
         """When the queue is full the answer is 429 with a time to wait, and whoever leaves makes room."""
@@ -670,6 +758,12 @@ async def first_refusal(server: RunningServer) -> httpx2.Response:
         while True:
             with suppress(httpx2.TimeoutException):
                 return await client.post("/v1/images/generations", json=body)
+
+
+def metrics(web: httpx2.Client) -> dict[str, float]:
+    """Return the metrics of the tiny model by their names."""
+    found = re.findall(rf'^openhearth:(\w+){{[^}}]*model_name="{TINY}"[^}}]*}} (\S+)$', web.get("/metrics").text, re.M)
+    return {name: float(value) for name, value in found if not name.endswith("_bucket")}
 
 
 def data_url(picture: Any) -> str:
