@@ -27,13 +27,16 @@ from openhearth.api.server import Server, bind, is_loopback
 from openhearth.catalog.catalog import Catalog
 from openhearth.components import Components
 from openhearth.errors import APIError, ConfigurationError
+from openhearth.executor.local import LocalExecutor
 from openhearth.jobs.worker import working
 from openhearth.services.api_keys import DEFAULT_PROJECT, APIKeys
 from openhearth.services.exports import ExportFormat, Exports
 from openhearth.services.model_host import Loaders
 from openhearth.services.training_config import find_training_obstacle
+from openhearth.services.training_estimates import TrainingEstimate, TrainingEstimates
 from openhearth.settings import Settings
 from openhearth.tasks.housekeeping import keep_house
+from openhearth.training.spec import TrainingMethod
 
 _EXPOSED_HEADERS = (
     "openai-model",
@@ -107,6 +110,15 @@ def export(settings: Settings, name: str, target: Path, export_format: ExportFor
             await exports.export(name, target, export_format)
 
     asyncio.run(run())
+
+
+def estimate_training(
+    settings: Settings, file: Path, method: TrainingMethod, base_model: Path, num_examples: int, n_epochs: int | None
+) -> TrainingEstimate:
+    """Say how long it would take to train a model on a file here. Raises `ConfigurationError` if it cannot be."""
+    config = configs.training_config(settings)
+    estimates = TrainingEstimates(LocalExecutor(num_threads=config.num_threads, niceness=0), config)
+    return asyncio.run(estimates.estimate(file, method, base_model, num_examples=num_examples, n_epochs=n_epochs))
 
 
 def _application(components: Components, loaders: Loaders) -> FastAPI:

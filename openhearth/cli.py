@@ -125,9 +125,13 @@ def check_file(
     file: Annotated[Path, typer.Argument(help="A training file.", metavar="FILE", exists=True, dir_okay=False)],
     method: Annotated[Literal["supervised", "dpo"], typer.Option(help="How it is to be trained.")] = "supervised",
     model: Annotated[str | None, typer.Option(help="The model to count tokens for.", metavar="MODEL")] = None,
+    n_epochs: Annotated[
+        int | None, typer.Option(help="How often it is to be gone through.", metavar="N", min=1, max=50)
+    ] = None,
+    estimate: Annotated[bool, typer.Option(help="Make a few steps, and say how long all would take.")] = True,
     config: Config = None,
 ) -> None:
-    """Check a training file as a job would, and count its examples and tokens."""
+    """Check a training file as a job would, count its examples and tokens, and estimate the time."""
     settings = _settings(config)
     with file.open("rb") as lines:
         report = check_rows(lines, method)
@@ -139,6 +143,10 @@ def check_file(
     tokens = import_module("openhearth.training.check").count_tokens(file, method, entry.path)
     typer.echo(f"{tokens.total} tokens in each epoch, {tokens.median} in the median example, {tokens.longest} at most")
     typer.echo(f"{tokens.num_cut} examples are longer than the context of {entry.id} and would be cut")
+    if estimate:
+        typer.echo("Making a few steps to see how long they take ...", err=True)
+        found = _application().estimate_training(settings, file, method, entry.path, report.num_examples, n_epochs)
+        typer.echo(f"about {_duration(found.seconds)} to train {found.n_epochs} epochs here (an estimate)")
 
 
 @command.command()
@@ -208,6 +216,12 @@ def revoke_key(
     """Revoke a key, from the next request on."""
     _use_keys(_settings(config, home=home), lambda api_keys: api_keys.revoke(key_id))
     typer.echo(f"{key_id} is revoked")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(2, round(seconds))} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 90 * 60 else f"{seconds / 3600:.1f} hours"
 
 
 def _settings(config: Path | None, **flags: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -496,14 +497,25 @@ class TestCommands:
         good.write_text("\n".join(map(json.dumps, CHATS)))
         bad.write_text("\n".join(map(json.dumps, [*CHATS, {"a": 1}])))
 
-        counted = self.run(trainer, "ft", "check", str(good))
+        counted = self.run(trainer, "ft", "check", str(good), "--no-estimate")
         refused = self.run(trainer, "ft", "check", str(bad))
         other = self.run(trainer, "ft", "check", str(good), "--method", "dpo")
 
         assert "12 examples of the format fine-tune-chat" in counted.output
         assert "tokens in each epoch" in counted.output
+        assert "to train" not in counted.output
         assert "Line 13" in str(refused.exception)
         assert "not compatible with the method: dpo" in str(other.exception)
+
+    @pytest.mark.parametrize(("flags", "n_epochs"), [((), 8), (("--n-epochs", "2"), 2)])
+    def test_estimate(self, trainer: RunningServer, tmp_path: Path, flags: tuple[str, ...], n_epochs: int) -> None:
+        """How long training would take is estimated for the epochs asked for, or for those that `auto` comes to."""
+        file = tmp_path / "good.jsonl"
+        file.write_text("\n".join(map(json.dumps, CHATS)))
+
+        result = self.run(trainer, "ft", "check", str(file), *flags)
+
+        assert re.search(rf"about \d+ (seconds|minutes) to train {n_epochs} epochs here \(an estimate\)", result.output)
 
 
 class TestIntegrations:
