@@ -106,7 +106,10 @@ class Components:
             embeddings=Embeddings(host, matryoshka_models=settings.matryoshka_models),
             files=files,
             fine_tuning=FineTuning(
-                self.database, self.catalog, organization=settings.organization, find_obstacle=find_training_obstacle
+                self.database,
+                self.catalog,
+                organization=settings.organization,
+                find_obstacle=partial(find_training_obstacle, settings.training_trackers),
             ),
             host=host,
             image_links=image_links,

@@ -107,10 +107,14 @@ def training_config(settings: Settings) -> TrainingConfig:
             target_modules=settings.training_lora_target_modules,
         ),
         device=settings.training_device,
+        dtype=settings.training_dtype,
+        num_processes=settings.training_num_processes,
         num_threads=settings.training_num_threads or max(1, (os.cpu_count() or 1) // 2),
         max_length=settings.training_max_length,
         max_micro_batch_size=settings.training_micro_batch_size,
         snapshot_seconds=settings.training_snapshot_seconds,
+        trackers=tuple(settings.training_trackers),
+        tracker_project=settings.training_tracker_project,
     )
 
 

@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     worker_heartbeat_interval_seconds: float = Field(5.0, gt=0)
     worker_lease_seconds: float = Field(30.0, gt=0)
     training_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    training_dtype: Literal["auto", "f32", "bf16"] = "auto"
+    training_num_processes: int | None = Field(None, ge=1)
     training_num_threads: int | None = Field(None, ge=1)
     training_niceness: int = Field(10, ge=0, le=19)
     training_learning_rate: float = Field(2e-4, gt=0)
@@ -130,13 +132,15 @@ class Settings(BaseSettings):
     training_lora_alpha: int = Field(32, ge=1)
     training_lora_dropout: float = Field(0.0, ge=0, lt=1)
     training_lora_target_modules: str = "all-linear"
+    training_trackers: Annotated[list[Literal["mlflow", "trackio"]], NoDecode] = []
+    training_tracker_project: str = Field("openhearth", min_length=1)
 
     @property
     def default_models(self) -> list[str]:
         """The models that are in memory from the start."""
         return [model for model in (self.text_model, self.embedding_model, self.image_model) if model]
 
-    @field_validator("allowed_hosts", "cors_allow_origins", "matryoshka_models", mode="before")
+    @field_validator("allowed_hosts", "cors_allow_origins", "matryoshka_models", "training_trackers", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

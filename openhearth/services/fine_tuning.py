@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from openhearth import clock, ids
 from openhearth.catalog.catalog import Catalog
@@ -25,6 +24,7 @@ from openhearth.services.fine_tuning_objects import event, wire_checkpoint, wire
 from openhearth.services.hyperparameters import requested_method
 from openhearth.store.database import Database, Transaction
 from openhearth.store.tables import FineTuningJobRow
+from openhearth.training.trackers import find_tracker_obstacle
 
 VALIDATE, TRAIN = "fine_tuning.validate", "fine_tuning.train"
 """The two kinds of work that a job is made of; only the second needs a device."""
@@ -226,11 +226,8 @@ class FineTuning:
 def _check_integrations(request: CreateFineTuningJobRequest) -> None:
     if len(request.integrations or ()) > 1:
         raise UnsupportedParameterError("This server tells one integration about a job.", param="integrations")
-    if request.integrations and find_spec("wandb") is None:
-        raise UnsupportedParameterError(
-            "This server cannot tell Weights & Biases about a job: its operator has to run `pip install wandb`.",
-            param="integrations",
-        )
+    if request.integrations and (obstacle := find_tracker_obstacle(["wandb"])) is not None:
+        raise UnsupportedParameterError(obstacle, param="integrations")
 
 
 async def _find(tx: Transaction, project: str, job_id: str, *, param: str = "fine_tune_id") -> FineTuningJobRow:

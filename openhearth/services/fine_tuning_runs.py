@@ -7,6 +7,7 @@ Leaves running the trainer to `tasks/fine_tuning.py`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openhearth import clock, ids
 from openhearth.catalog.catalog import Catalog
@@ -20,7 +21,7 @@ from openhearth.services.training_files import InvalidFileError, TrainingFiles
 from openhearth.store.database import Transaction
 from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow, TunedModelRow
 from openhearth.training.reports import CheckpointSaved, Failed, Notice, Report, Started, StepDone
-from openhearth.training.spec import TrainingSpec, WandbSpec
+from openhearth.training.spec import TrackerSpec, TrainingSpec
 
 _MAX_STEPS_SHOWN_EACH = 100
 _STEPS_BETWEEN_EVENTS = 10
@@ -217,8 +218,10 @@ class FineTuningRuns:
             max_length=config.max_length,
             lora=config.lora,
             device=config.device,
+            dtype=config.dtype,
+            num_processes=config.num_processes,
             num_threads=config.num_threads,
-            wandb=_wandb(job),
+            trackers=_trackers(job, config),
             snapshot_seconds=config.snapshot_seconds,
         )
 
@@ -282,19 +285,27 @@ class FineTuningRuns:
         )
 
 
-def _wandb(job: FineTuningJobRow) -> WandbSpec | None:
-    """Return the run that is told about a job, if there is one, with the tags that the reference adds."""
-    if not job.integrations:
-        return None
-    wanted = job.integrations[0]["wandb"]
-    tags = (*wanted["tags"], "openai/finetune", f"openai/{job.base_model}", f"openai/{job.id}")
-    return WandbSpec(
-        project=wanted["project"],
-        name=wanted["name"] or job.id,
-        entity=wanted["entity"],
-        tags=tags,
-        run_id=job.id,
+def _trackers(job: FineTuningJobRow, config: TrainingConfig) -> tuple[TrackerSpec, ...]:
+    """Return the runs that are told about a job: those it asked for, and those that are told of every job."""
+    tags = ("openai/finetune", f"openai/{job.base_model}", f"openai/{job.id}")
+    asked = [TrackerSpec(**_wandb(integration["wandb"], job, tags)) for integration in job.integrations]
+    always = (
+        TrackerSpec(kind=kind, project=config.tracker_project, name=job.id, tags=tags, run_id=job.id)
+        for kind in config.trackers
     )
+    return (*asked, *always)
+
+
+def _wandb(wanted: dict[str, Any], job: FineTuningJobRow, tags: tuple[str, ...]) -> dict[str, Any]:
+    """Return the run at Weights & Biases that a job asks for, with the tags that the reference adds."""
+    return {
+        "kind": "wandb",
+        "project": wanted["project"],
+        "name": wanted["name"] or job.id,
+        "entity": wanted["entity"],
+        "tags": (*wanted["tags"], *tags),
+        "run_id": job.id,
+    }
 
 
 class _SteeredElsewhereError(Exception):

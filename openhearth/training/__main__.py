@@ -14,12 +14,12 @@ from pathlib import Path
 from openhearth.training.reports import Report, Tell, write_report
 
 
-def main(spec_file: Path) -> None:
-    """Carry out the spec in a file."""
+def main(spec_file: Path, rank: int | None = None) -> None:
+    """Carry out the spec in a file; as one of several processes if there is a `rank`."""
     tell = _take_standard_output()
     stop = _hold_leash()
     # Loaded by name, after both are in hand: what is loaded takes seconds, and may print.
-    import_module("openhearth.training.program").carry_out(spec_file, tell, stop)
+    import_module("openhearth.training.program").carry_out(spec_file, tell, stop, rank)
 
 
 def _take_standard_output() -> Tell:
@@ -47,4 +47,4 @@ def _hold_leash() -> threading.Event:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

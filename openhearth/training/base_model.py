@@ -47,15 +47,18 @@ def lora_config(spec: TrainingSpec) -> LoraConfig | None:
 def common_arguments(spec: TrainingSpec, plan: DevicePlan) -> dict[str, Any]:
     """Return the arguments that the trainers of all methods take.
 
-    A large batch is computed in parts of equal size, so that memory is bounded by `max_micro_batch_size` examples.
+    Each process computes an equal share of a batch, a large one in parts of equal size, so that memory is bounded by
+    `max_micro_batch_size` examples.
     """
-    micro = max(size for size in range(1, spec.max_micro_batch_size + 1) if spec.batch_size % size == 0)
+    share = spec.batch_size // plan.num_processes
+    micro = max(size for size in range(1, spec.max_micro_batch_size + 1) if share % size == 0)
     return {
         "output_dir": str(spec.output_dir),
         "num_train_epochs": spec.n_epochs,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": spec.batch_size // micro,
+        "gradient_accumulation_steps": share // micro,
+        "ddp_find_unused_parameters": False,
         "learning_rate": spec.learning_rate,
         "lr_scheduler_type": "linear",
         "seed": spec.seed,

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from openhearth.training.checkpoints import seal
@@ -54,11 +56,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_kwargs: Any
     ) -> TrainerControl:
-        """Ask for a checkpoint at the end of an epoch, of the time or of the run."""
-        if self._stop.is_set():
-            control.should_training_stop = True
+        """Ask for a checkpoint at the end of an epoch, of the time or of the run; all processes do the same."""
         is_due = time.monotonic() - self._last_checkpoint >= self._snapshot_seconds
-        control.should_save = self._is_epoch_end(state) or self._stop.is_set() or is_due
+        stops, dues = zip(*gather_object([(self._stop.is_set(), is_due)]), strict=True)
+        if any(stops):
+            control.should_training_stop = True
+        control.should_save = self._is_epoch_end(state) or any(stops) or any(dues)
         return control
 
     def on_log(
@@ -80,9 +83,11 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self._tell(StepDone(step=state.global_step, total_steps=state.max_steps, metrics=metrics))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
-        """Seal the checkpoint that was just written, and report it."""
+        """Seal the checkpoint that all processes have written by now, and report it."""
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        seal(directory)
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            seal(directory)
         self._last_checkpoint = time.monotonic()
         self._tell(
             CheckpointSaved(step=state.global_step, directory=directory.name, is_epoch_end=self._is_epoch_end(state))

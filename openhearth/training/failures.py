@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from openhearth.training.devices import DeviceError
 from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY, is_out_of_disk
 from openhearth.training.reports import Failed
 from openhearth.training.rows import RowError, ValidationRowError
@@ -22,6 +23,8 @@ def explain(error: Exception) -> Failed | None:
             message=f"The job failed due to an invalid {kind} file. {error}",
             param=f"{kind}_file",
         )
+    if isinstance(error, DeviceError):
+        return Failed(code="server_error", message=str(error))
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _says(error, _NO_MEMORY):
         return OUT_OF_MEMORY
     if is_out_of_disk(error) or _says(error, _NO_DISK):

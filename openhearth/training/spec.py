@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 TrainingMethod = Literal["supervised", "dpo"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+DtypeChoice = Literal["auto", "f32", "bf16"]
+TrackerKind = Literal["wandb", "mlflow", "trackio"]
 
 
 class LoraSpec(BaseModel):
@@ -20,11 +22,12 @@ class LoraSpec(BaseModel):
     target_modules: str = "all-linear"
 
 
-class WandbSpec(BaseModel):
-    """The run at Weights & Biases that is told about the steps; a resumed run goes on under its `run_id`."""
+class TrackerSpec(BaseModel):
+    """A run at a service that is told about the steps; a resumed run goes on under its `run_id`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: TrackerKind
     project: str
     name: str
     entity: str | None = None
@@ -39,7 +42,7 @@ class TrainingSpec(BaseModel):
     first: the first one that is whole is continued. Checkpoints are written below `output_dir`, at the end of each
     epoch and whenever `snapshot_seconds` have passed since the last one. The same spec gives the same weights, bit by
     bit, on the same machine with the same `num_threads`, however often the run was interrupted. Examples are cut
-    after `max_length` tokens.
+    after `max_length` tokens. `num_processes` is how many devices share a batch, `None` for all that there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +63,8 @@ class TrainingSpec(BaseModel):
     max_length: Annotated[int | None, Field(ge=1)] = None
     lora: LoraSpec = LoraSpec()
     device: DeviceChoice = "auto"
+    dtype: DtypeChoice = "auto"
+    num_processes: Annotated[int | None, Field(ge=1)] = None
     num_threads: Annotated[int, Field(ge=1)] = 1
-    wandb: WandbSpec | None = None
+    trackers: tuple[TrackerSpec, ...] = ()
     snapshot_seconds: Annotated[float, Field(ge=0)] = 300.0

@@ -1,21 +1,33 @@
-"""Metrics for Weights & Biases, through its own client, which takes its key and its mode from its own settings.
-
-A service that cannot be reached is a notice to the user, and no reason to stop training.
-"""
+"""A run at Weights & Biases, which takes its key and its mode from its own settings."""
 
 import os
 from pathlib import Path
 
 import wandb
 
-from openhearth.training.reports import Finished, Notice, Report, StepDone, Stopped, Tell
-from openhearth.training.spec import WandbSpec
+from openhearth.training.spec import TrackerSpec
 
 
-def connect(spec: WandbSpec, tell: Tell, *, directory: Path) -> Tell:
-    """Return a `tell` that passes every report on, and logs the steps among them to the run."""
-    try:
-        run = wandb.init(
+class WandbRun:
+    """See `Tracker`."""
+
+    def __init__(self, run: wandb.Run) -> None:
+        self._run = run
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        """See `Tracker.log`."""
+        self._run.log(metrics, step=step)
+
+    def finish(self, *, is_complete: bool) -> None:
+        """See `Tracker.finish`; a run that has ended may be resumed just as well."""
+        del is_complete
+        self._run.finish()
+
+
+def open_run(spec: TrackerSpec, directory: Path) -> WandbRun:
+    """Begin or resume the run."""
+    return WandbRun(
+        wandb.init(
             project=spec.project,
             name=spec.name,
             entity=spec.entity,
@@ -24,15 +36,4 @@ def connect(spec: WandbSpec, tell: Tell, *, directory: Path) -> Tell:
             resume="allow",
             dir=os.environ.get("WANDB_DIR", directory),
         )
-    except wandb.Error as error:
-        tell(Notice(message=f"Weights & Biases cannot be told about this job: {error}"))
-        return tell
-
-    def tell_both(report: Report) -> None:
-        tell(report)
-        if isinstance(report, StepDone):
-            run.log(report.metrics.model_dump(exclude_none=True), step=report.step)
-        elif isinstance(report, Finished | Stopped):
-            run.finish()
-
-    return tell_both
+    )

@@ -1,10 +1,13 @@
 """The trainer as a program: what it reports, what it leaves, and that interruptions do not change the outcome."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from openhearth.training.checkpoints import is_whole
 from openhearth.training.reports import CheckpointSaved, Failed, Notice, Report, Started, StepDone, Stopped, read_report
 from openhearth.training.spec import LoraSpec, TrainingMethod, TrainingSpec
 from tests.tiny_model import make_tiny_model
+
+WITHOUT_DROPOUT: dict[str, Any] = {"lora": LoraSpec(r=4)}
 
 
 @dataclass
@@ -104,6 +109,12 @@ def uninterrupted(workshop: Workshop) -> Run:
     return workshop.start(workshop.spec("uninterrupted")).to_the_end()
 
 
+@pytest.fixture(scope="module")
+def together(workshop: Workshop) -> Run:
+    """Run a whole training in two processes, without dropout, whose random numbers differ between processes."""
+    return workshop.start(workshop.spec("together", **WITHOUT_DROPOUT, num_processes=2)).to_the_end()
+
+
 def weights(directory: Path) -> bytes:
     """Return the trained weights in a checkpoint."""
     return (directory / "adapter_model.safetensors").read_bytes()
@@ -187,6 +198,66 @@ class TestInterruptions:
         run.process.stdin.close()
 
         assert run.wait() == 3
+
+
+class TestSeveralProcesses:
+    """Several devices train as one; here they are two processes on the processor."""
+
+    def test_steps(self, workshop: Workshop, together: Run) -> None:
+        """Each step is reported once, with the loss and the accuracy of the whole batch, as one process would."""
+        alone = workshop.start(workshop.spec("alone", **WITHOUT_DROPOUT)).to_the_end()
+
+        assert [report.kind for report in together.reports] == [report.kind for report in alone.reports]
+        assert list(together.steps()) == list(alone.steps())
+        for step in (1, 2, 3):  # the fourth batch is filled up
+            ours, theirs = (run.steps()[step].metrics for run in (together, alone))
+            assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-4)
+            assert ours.train_mean_token_accuracy == pytest.approx(theirs.train_mean_token_accuracy)
+
+    def test_resume(self, workshop: Workshop, together: Run) -> None:
+        """A run goes on from a checkpoint to the same weights."""
+        middle = workshop.root / "together" / "checkpoint-4"
+
+        spec = workshop.spec("together-again", **WITHOUT_DROPOUT, num_processes=2, resume_from=(middle,))
+        run = workshop.start(spec).to_the_end()
+
+        assert run.steps() == {step: together.steps()[step] for step in (5, 6, 7, 8)}
+        assert weights(spec.output_dir / "checkpoint-8") == weights(workshop.root / "together" / "checkpoint-8")
+
+    def test_stop(self, workshop: Workshop) -> None:
+        """All of them stop at the same step, and leave one checkpoint."""
+        spec = workshop.spec("together-stopped", method="dpo", n_epochs=50, num_processes=2)
+        run = workshop.start(spec)
+        run.read_until(lambda report: isinstance(report, StepDone))
+        assert run.process.stdin is not None
+        run.process.stdin.write(b"stop\n")
+        run.process.stdin.flush()
+
+        run.to_the_end()
+
+        assert isinstance(run.reports[-1], Stopped)
+        assert is_whole(spec.output_dir / f"checkpoint-{max(run.steps())}")
+
+    def test_death(self, workshop: Workshop) -> None:
+        """Where one is killed, all end, and by the same signal."""
+        run = workshop.start(workshop.spec("together-killed", n_epochs=50, num_processes=2))
+        run.read_until(lambda report: isinstance(report, StepDone))
+        members = children(run.process.pid)
+        os.kill(members[1], signal.SIGKILL)
+
+        assert run.wait() == -signal.SIGKILL
+        assert len(members) == 2
+        assert not any(Path(f"/proc/{member}").exists() for member in members)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, the first one first."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[1] == str(pid):
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 class TestExhaustion:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from openhearth.training.devices import DeviceError
 from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY
 from openhearth.training.failures import explain
 from openhearth.training.rows import RowError, ValidationRowError
@@ -45,6 +46,14 @@ def test_rows(error: RowError, kind: str) -> None:
     assert failed is not None
     assert (failed.code, failed.param) == (f"invalid_{kind}_file", f"{kind}_file")
     assert "Line 3." in failed.message
+
+
+def test_devices() -> None:
+    """So is a device that is not there, which no second attempt brings."""
+    failed = explain(DeviceError("Set another."))
+
+    assert failed is not None
+    assert (failed.code, failed.message) == ("server_error", "Set another.")
 
 
 def test_others() -> None:
