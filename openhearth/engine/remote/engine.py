@@ -47,6 +47,7 @@ class _Request:
     scores: tuple[TokenLogprob, ...] | None = None
     num_cached_tokens: int | None = None
     num_output_tokens: int = 0
+    num_tokens_of_candidate: dict[int, int] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
 
     def output(
@@ -189,7 +190,7 @@ class RemoteTextEngine:
                         last = output
                     else:
                         yield output
-                self._take_usage(request, event.get("usage"))
+                self._take_usage(request, event)
         if last is None:
             raise ServiceUnavailableError("The server behind this model ended before its answer did.")
         cached = request.num_cached_tokens or 0
@@ -201,11 +202,19 @@ class RemoteTextEngine:
         text, reason = choice.get("text") or "", _finish_reason(choice.get("finish_reason"))
         return request.output(choice["index"], text, candidate.take(text, tokens, reason), reason)
 
-    def _take_usage(self, request: _Request, usage: Mapping[str, Any] | None) -> None:
-        if usage is not None:
+    def _take_usage(self, request: _Request, event: Mapping[str, Any]) -> None:
+        """Note what an event counts: all candidates, or, beside the end of one (llama.cpp), that candidate alone."""
+        usage = event.get("usage")
+        if usage is None:
+            return
+        if choices := event.get("choices"):
+            request.num_tokens_of_candidate[choices[0]["index"]] = usage["completion_tokens"]
+            counted = sum(request.num_tokens_of_candidate.values())
+            self._count_output(request, max(request.num_output_tokens, counted))
+        else:
             self._count_output(request, usage["completion_tokens"])
-            if request.num_cached_tokens is None:
-                request.num_cached_tokens = _cached_tokens(usage)
+        if request.num_cached_tokens is None:
+            request.num_cached_tokens = _cached_tokens(usage)
 
     def _count_output(self, request: _Request, num_output_tokens: int) -> None:
         self._counts["generation_tokens"] += num_output_tokens - request.num_output_tokens
