@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from openhearth.engine.image.components import COMPONENTS
 from openhearth.errors import ModelLoadError
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -15,7 +16,7 @@ _LEFT_OUT = ("safety_checker", "feature_extractor")
 def read_model_index(folder: Path) -> Mapping[str, Any]:
     """Return the directory's `model_index.json`.
 
-    Raises `ModelLoadError` if it cannot be read, or names a class that is not one of diffusers or transformers.
+    Raises `ModelLoadError` if it cannot be read, or names a class that is not one of diffusers, transformers or ours.
     """
     try:
         index: dict[str, Any] = json.loads((folder / "model_index.json").read_bytes())
@@ -35,10 +36,19 @@ def left_out(index: Mapping[str, Any]) -> dict[str, None]:
     return {name: None for name in _LEFT_OUT if name in index and "safety_checker" in index}
 
 
+def own_components(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the components that are of our own classes, each with its module and class."""
+    return {name: (entry[0], entry[1]) for name, entry in index.items() if _is_our_own(entry)}
+
+
 def _check_component(name: str, entry: list[Any]) -> None:
     library = entry[0] if len(entry) == 2 else "?"
-    if library is not None and library not in _LIBRARIES:
+    if library is not None and library not in _LIBRARIES and not _is_our_own(entry):
         raise ModelLoadError(
-            f"its {name} comes from '{library}'; openhearth loads components of diffusers and transformers only, and "
-            "never runs code that comes with a model."
+            f"its {name} comes from '{library}'; openhearth loads components of diffusers and transformers, and those "
+            "of its own that it lists, but never runs code that comes with a model."
         )
+
+
+def _is_our_own(entry: Any) -> bool:
+    return isinstance(entry, list) and all(isinstance(part, str) for part in entry) and tuple(entry) in COMPONENTS

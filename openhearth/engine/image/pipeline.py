@@ -5,8 +5,9 @@ Knows tensors, schedulers and the quirks of the families of models. Leaves sizes
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from openhearth.engine.base import ImageModelInfo, ImageQuality
-from openhearth.engine.image.model_index import left_out, read_model_index
+from openhearth.engine.image.model_index import left_out, own_components, read_model_index
 from openhearth.engine.image.previews import Estimate, estimates
 from openhearth.engine.image.sizes import Size
 from openhearth.errors import ModelLoadError
@@ -68,6 +69,7 @@ class Pipeline:
                 trust_remote_code=False,
                 local_files_only=True,
                 **left_out(index),
+                **_own_components(folder, index),
             ).to(_device())
         except (OSError, ValueError, TypeError, AttributeError, ImportError, KeyError) as error:
             raise ModelLoadError(f"diffusers cannot load it: {error}") from error
@@ -176,6 +178,14 @@ class Pipeline:
         positions = getattr(self._text_to_image, "default_sample_size", None)
         positions = positions or self._denoiser.config.get("sample_size")
         return positions * self.cell if isinstance(positions, int) else _DEFAULT_SIZE
+
+
+def _own_components(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
+    """Load the components that are of our own classes."""
+    return {
+        name: getattr(import_module(module), kind).from_pretrained(folder / name)
+        for name, (module, kind) in own_components(index).items()
+    }
 
 
 def _sibling(auto: Any, pipe: Any) -> Any:

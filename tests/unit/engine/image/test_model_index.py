@@ -23,6 +23,11 @@ def write_index(folder: Path, **entries: Any) -> Path:
         {"unet": ["os", "system"]},
         {"unet": ["diffusers_modules.local.unet", "UNet"]},
         {"unet": ["diffusers"]},
+        {"unet": ["diffusers", "UNet2DConditionModel", "more"]},
+        {"unet": [["openhearth"], "Settings"]},
+        {"unet": ["openhearth.settings", "Settings"]},
+        {"unet": ["openhearth.engine.image.components", "COMPONENTS"]},
+        {"unet": ["openhearth.engine.image.components.unlisted", "UNet"]},
         {"_class_name": ["my_pipeline", "MyPipeline"]},
     ],
 )
