@@ -5,7 +5,7 @@ The rules go with the name that was asked for, not with the model behind it: `da
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openhearth.engine.base import ImageQuality
 from openhearth.errors import BadRequestError, InvalidValueError, UnsupportedParameterError
@@ -13,6 +13,7 @@ from openhearth.schemas.images import (
     CreateImageEditRequest,
     CreateImageRequest,
     CreateImageVariationRequest,
+    EditImageBodyJsonParam,
 )
 
 AnyImageRequest = CreateImageRequest | CreateImageEditRequest | CreateImageVariationRequest
@@ -48,12 +49,14 @@ class ImageRules:
     default_size: str | None = None
     edge_multiple: int = 1
     max_edge: int = 4096
+    min_pixels: int = 0
     max_pixels: int = 4096 * 4096
     qualities: Mapping[str, ImageQuality]
     refused: Collection[str] = ()
     default_response_format: str = "b64_json"
     is_plain: bool = False
     revises_prompt: bool = False
+    input_fidelities: Collection[str] = ("high", "low")
     can_edit: bool = True
     can_vary: bool = True
     is_strict_about_pictures: bool = False
@@ -93,6 +96,7 @@ _GPT_IMAGE = ImageRules(
     max_prompt_length=32_000,
     edge_multiple=16,
     max_edge=3840,
+    min_pixels=655_360,
     max_pixels=3840 * 2160,
     qualities={**_GRADES, "xhigh": "high", "max": "high"},
     refused=("style", "response_format"),
@@ -104,7 +108,13 @@ _OTHER = ImageRules(
     refused=("style",),
 )
 
-_BY_NAME = {"dall-e-2": _DALL_E_2, "dall-e-3": _DALL_E_3} | dict.fromkeys(_FIRST_GPT_IMAGES, _GPT_IMAGE_1)
+_BY_NAME = {
+    "dall-e-2": _DALL_E_2,
+    "dall-e-3": _DALL_E_3,
+    **dict.fromkeys(_FIRST_GPT_IMAGES, _GPT_IMAGE_1),
+    "gpt-image-1-mini": replace(_GPT_IMAGE_1, input_fidelities=("low",)),
+}
+_GPT_IMAGE_2 = replace(_GPT_IMAGE, refused=(*_GPT_IMAGE.refused, "input_fidelity"))
 
 
 def is_of_the_reference(model: str) -> bool:
@@ -115,11 +125,15 @@ def is_of_the_reference(model: str) -> bool:
 def default_model(request: AnyImageRequest, *, num_images: int = 1) -> str:
     """Return the model for a request that names none: the first one that takes what it asks for."""
     needs_gpt_image = num_images > 1 or any(getattr(request, name, None) is not None for name in _GPT_IMAGE_ONLY)
+    if isinstance(request, EditImageBodyJsonParam) or (needs_gpt_image and isinstance(request, CreateImageEditRequest)):
+        return "gpt-image-1.5"
     return "gpt-image-1" if needs_gpt_image else "dall-e-2"
 
 
 def rules_of(model: str) -> ImageRules:
     """Return the rules of a name."""
+    if model == "gpt-image-2" or model.startswith("gpt-image-2-"):
+        return _GPT_IMAGE_2
     return _BY_NAME.get(model) or (_GPT_IMAGE if model.startswith("gpt-image-") else _OTHER)
 
 
@@ -139,6 +153,8 @@ def check_request(request: AnyImageRequest, rules: ImageRules, *, model: str) ->
         _check_prompt(request.prompt, rules)
         quality_of(request.quality, rules)
         _check_format(request)
+    if isinstance(request, CreateImageEditRequest):
+        _check_edit(request, rules, model)
     size_of(request.size, rules)
 
 
@@ -197,11 +213,21 @@ def _check_format(request: CreateImageRequest | CreateImageEditRequest) -> None:
         raise InvalidValueError("'partial_images' come in a stream only: set 'stream'.", param="partial_images")
 
 
+def _check_edit(request: CreateImageEditRequest, rules: ImageRules, model: str) -> None:
+    if isinstance(request, EditImageBodyJsonParam) and rules.is_strict_about_pictures:
+        raise InvalidValueError(f"The model '{model}' takes its image as a file of a form, not in JSON.", param="model")
+    if request.input_fidelity is not None and request.input_fidelity not in rules.input_fidelities:
+        raise InvalidValueError(
+            f"Invalid value: '{request.input_fidelity}'. Supported values are: {_listed(rules.input_fidelities)}.",
+            param="input_fidelity",
+        )
+
+
 def _check_edges(width: int, height: int, rules: ImageRules) -> None:
     is_allowed = (
         min(width, height) >= 16
         and max(width, height) <= rules.max_edge
-        and width * height <= rules.max_pixels
+        and rules.min_pixels <= width * height <= rules.max_pixels
         and max(width, height) <= 3 * min(width, height)
         and width % rules.edge_multiple == height % rules.edge_multiple == 0
     )
@@ -209,7 +235,7 @@ def _check_edges(width: int, height: int, rules: ImageRules) -> None:
         multiples = f"multiples of {rules.edge_multiple} " if rules.edge_multiple > 1 else ""
         raise InvalidValueError(
             f"Invalid value: '{width}x{height}'. Edges are {multiples}from 16 to {rules.max_edge} pixels, the longer "
-            f"one at most three times the shorter, with at most {rules.max_pixels} pixels in all.",
+            f"one at most three times the shorter, with {rules.min_pixels} to {rules.max_pixels} pixels in all.",
             param="size",
         )
 

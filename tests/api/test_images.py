@@ -249,6 +249,7 @@ class TestGenerations:
             ({"model": "gpt-image-1", "size": "512x512"}, "size", "invalid_value"),
             ({"model": "gpt-image-2", "size": "1000x1000"}, "size", "invalid_value"),
             ({"model": "gpt-image-2", "size": "4096x2048"}, "size", "invalid_value"),
+            ({"model": "gpt-image-2", "size": "800x800"}, "size", "invalid_value"),
             ({"size": "1024"}, "size", "invalid_value"),
             ({"size": "0x64"}, "size", "invalid_value"),
             ({"size": "8x64"}, "size", "invalid_value"),
@@ -508,6 +509,38 @@ class TestEdits:
         assert response.status_code == 400
         assert response.json()["error"]["param"] == param
 
+    @pytest.mark.parametrize(
+        ("members", "param"),
+        [
+            ({"model": "dall-e-2"}, "model"),
+            ({"size": "256x256"}, "size"),  # without a model, the rules of the GPT image models
+            ({"response_format": "url"}, "response_format"),
+            ({"prompt": ""}, "prompt"),
+            ({"prompt": "x" * 32_001}, "prompt"),
+            ({"images": []}, "images"),
+            ({"images": [{"image_url": "data:image/png;base64,"}] * 17}, "images"),
+            ({"images": [{"image_url": "data:image/png;base64,", "detail": "low"}]}, "images[0].detail"),
+            ({"markup": "x"}, "markup"),
+        ],
+    )
+    def test_rules_of_json(self, web: httpx2.Client, members: dict[str, Any], param: str) -> None:
+        """A JSON body is for the GPT image models, and holds its own rules."""
+        body = {"images": [{"image_url": data_url(SQUARE)}], "prompt": "a cat"} | members
+
+        response = web.post("/v1/images/edits", json=body)
+
+        assert response.status_code == 400
+        assert response.json()["error"]["param"] == param
+
+    def test_json_without_a_model(self, web: httpx2.Client) -> None:
+        """A JSON body that names no model is answered as the GPT image models answer."""
+        body = {"images": [{"image_url": data_url(SQUARE)}], "prompt": "a cat", "size": "auto"}
+
+        answer = web.post("/v1/images/edits", json=body | QUICK)
+
+        assert answer.status_code == 200
+        assert set(answer.json()) >= {"created", "data", "usage", "quality", "size"}
+
     def test_unknown_files(self, web: httpx2.Client) -> None:
         """A file that is not there is a 404."""
         body = {"images": [{"file_id": "file-unknown"}], "prompt": "a cat", "model": TINY}
@@ -533,6 +566,8 @@ class TestEdits:
             ({"model": "dall-e-2", "prompt": "x" * 1001}, "prompt", "string_above_max_length"),
             ({"model": "dall-e-2", "size": "1536x1024"}, "size", "invalid_value"),
             ({"model": "dall-e-2", "input_fidelity": "high"}, "input_fidelity", "unsupported_parameter"),
+            ({"model": "gpt-image-1-mini", "input_fidelity": "high"}, "input_fidelity", "invalid_value"),
+            ({"model": "gpt-image-2", "input_fidelity": "low"}, "input_fidelity", "unsupported_parameter"),
             ({"background": "transparent"}, "background", "unsupported_parameter"),
             ({"prompt": ""}, "prompt", "empty_string"),
             ({"n": 11}, "n", "integer_above_max_value"),
