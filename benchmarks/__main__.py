@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_NO_BENCHMARKS = ("__init__.py", "__main__.py", "environment.py")
+_NO_BENCHMARKS = ("__init__.py", "__main__.py", "environment.py", "tuning_home.py")
 
 
 def main() -> int:
