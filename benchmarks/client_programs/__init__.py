@@ -1,0 +1,1 @@
+"""Programs that use the hosted service through other people's libraries."""
