@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from openhearth.training.reports import Finished, Notice, Report, StepDone, Stopped, Tell
 from openhearth.training.spec import TrackerKind, TrackerSpec
@@ -27,6 +27,22 @@ class Tracker(Protocol):
     def finish(self, *, is_complete: bool) -> None:
         """End the run, or let it rest until it is resumed."""
         ...
+
+
+class ClientRun:
+    """A `Tracker` of a client whose runs have `log` and `finish`, and may be resumed however they ended."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        """See `Tracker.log`."""
+        self._run.log(metrics, step=step)
+
+    def finish(self, *, is_complete: bool) -> None:
+        """See `Tracker.finish`."""
+        del is_complete
+        self._run.finish()
 
 
 def find_tracker_obstacle(kinds: Sequence[TrackerKind]) -> str | None:

@@ -5,26 +5,11 @@ from pathlib import Path
 import trackio
 
 from openhearth.training.spec import TrackerSpec
+from openhearth.training.trackers import ClientRun
 
 
-class TrackioRun:
-    """See `Tracker`."""
-
-    def __init__(self, run: trackio.Run) -> None:
-        self._run = run
-
-    def log(self, metrics: dict[str, float], *, step: int) -> None:
-        """See `Tracker.log`."""
-        self._run.log(metrics, step=step)
-
-    def finish(self, *, is_complete: bool) -> None:
-        """See `Tracker.finish`; a run that has ended may be resumed just as well."""
-        del is_complete
-        self._run.finish()
-
-
-def open_run(spec: TrackerSpec, _directory: Path) -> TrackioRun:
+def open_run(spec: TrackerSpec, _directory: Path) -> ClientRun:
     """Begin or resume the run."""
-    return TrackioRun(
+    return ClientRun(
         trackio.init(project=spec.project, name=spec.name, config={"tags": list(spec.tags)}, resume="allow")
     )

@@ -6,27 +6,12 @@ from pathlib import Path
 import wandb
 
 from openhearth.training.spec import TrackerSpec
+from openhearth.training.trackers import ClientRun
 
 
-class WandbRun:
-    """See `Tracker`."""
-
-    def __init__(self, run: wandb.Run) -> None:
-        self._run = run
-
-    def log(self, metrics: dict[str, float], *, step: int) -> None:
-        """See `Tracker.log`."""
-        self._run.log(metrics, step=step)
-
-    def finish(self, *, is_complete: bool) -> None:
-        """See `Tracker.finish`; a run that has ended may be resumed just as well."""
-        del is_complete
-        self._run.finish()
-
-
-def open_run(spec: TrackerSpec, directory: Path) -> WandbRun:
+def open_run(spec: TrackerSpec, directory: Path) -> ClientRun:
     """Begin or resume the run."""
-    return WandbRun(
+    return ClientRun(
         wandb.init(
             project=spec.project,
             name=spec.name,
