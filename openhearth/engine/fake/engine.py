@@ -5,7 +5,7 @@ Knows slots, a queue, a prefix cache and cancellation, as honestly as an engine 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,9 +15,8 @@ from openhearth.engine.fake import model
 from openhearth.engine.fake.candidate import Candidate
 from openhearth.engine.fake.grammar import start
 from openhearth.engine.text.chat_template import ChatTemplate
+from openhearth.engine.text.limits import check_prompt, check_vocabulary
 from openhearth.errors import (
-    ContextLengthExceededError,
-    InvalidValueError,
     RateLimitError,
     ServiceUnavailableError,
     UnsupportedParameterError,
@@ -66,7 +65,7 @@ class FakeTextEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of `token_ids`; bytes that are not UTF-8 become U+FFFD."""
-        _check_vocabulary(token_ids, param="prompt")
+        check_vocabulary(token_ids, model.VOCABULARY_SIZE, param="prompt")
         return b"".join(map(model.token_bytes, token_ids)).decode(errors="replace")
 
     async def render_chat(
@@ -107,12 +106,9 @@ class FakeTextEngine:
         self._closed = True
 
     def _check(self, prompt: tuple[int, ...], params: SamplingParams) -> None:
-        _check_vocabulary(prompt, param="prompt")
-        _check_vocabulary(params.logit_bias, param="logit_bias")
+        check_prompt(prompt, params, vocab_size=model.VOCABULARY_SIZE, max_model_len=self._max_model_len)
         if params.grammar is not None:
             start(params.grammar)
-        if len(prompt) + params.max_tokens > self._max_model_len:
-            raise ContextLengthExceededError(f"Prompt and completion have more than {self._max_model_len} tokens.")
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -170,12 +166,3 @@ class FakeTextEngine:
         self._counts["prompt_tokens"] += len(prompt)
         self._counts["prefix_cache_hits"] += num_cached_tokens
         return num_cached_tokens
-
-
-def _check_vocabulary(token_ids: Iterable[int], *, param: str) -> None:
-    for token_id in token_ids:
-        if not 0 <= token_id < model.VOCABULARY_SIZE:
-            raise InvalidValueError(
-                f"Invalid '{param}': the model has no token {token_id}, only 0 to {model.VOCABULARY_SIZE - 1}.",
-                param=param,
-            )

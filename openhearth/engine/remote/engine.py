@@ -6,7 +6,7 @@ what was asked for, whatever its tokenizer endpoints are called or leave out.
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,20 +19,15 @@ from openhearth.engine.base import (
     LoRARequest,
     SamplingParams,
     TokenLogprob,
-    ToolCallFormat,
 )
 from openhearth.engine.remote.candidate import RemoteCandidate
 from openhearth.engine.remote.client import RemoteClient
 from openhearth.engine.remote.config import RemoteConfig
 from openhearth.engine.remote.requests import continuation, scoring
 from openhearth.engine.remote.tokens import TokenReader
-from openhearth.engine.text.chat_template import ChatTemplate
-from openhearth.engine.text.tokenizer import Tokenizer
+from openhearth.engine.text.tokenizing import TokenizingEngine
 from openhearth.errors import (
-    ContextLengthExceededError,
-    InvalidValueError,
     ModelLoadError,
-    NotFoundError,
     ServiceUnavailableError,
     UnsupportedParameterError,
 )
@@ -77,7 +72,7 @@ class _Request:
         return len(self.finished) == self.params.n
 
 
-class RemoteTextEngine:
+class RemoteTextEngine(TokenizingEngine):
     """One model on another server; see `engine/base.py` for what each method promises."""
 
     def __init__(self, config: RemoteConfig) -> None:
@@ -89,44 +84,12 @@ class RemoteTextEngine:
                 f"How many tokens {config.model} takes is not known: set 'max_model_len' of the remote, or put the "
                 f"model's config.json beside {config.tokenizer / 'tokenizer.json'}."
             )
+        super().__init__(config.tokenizer, vocab_size=model_config.get("vocab_size"), max_model_len=max_model_len)
         self._config = config
-        self._max_model_len: int = max_model_len
-        self._tokenizer = Tokenizer(config.tokenizer, vocab_size=model_config.get("vocab_size"))
-        self._vocabulary = self._tokenizer.vocabulary
-        self._chat_template = ChatTemplate.from_directory(config.tokenizer)
         self._reader = TokenReader(self._vocabulary)
         self._client = RemoteClient(config)
         self._counts: Counter[str] = Counter()
         self._is_closed = False
-
-    @property
-    def max_model_len(self) -> int:
-        """The most tokens that a prompt and its completion may have together."""
-        return self._max_model_len
-
-    @property
-    def tool_call_format(self) -> ToolCallFormat:
-        """How the model writes the calls of tools."""
-        written = self._chat_template.tool_call_format if self._chat_template else ToolCallFormat()
-        return replace(written, are_tokens=self._tokenizer.fast.token_to_id(written.begin) is not None)
-
-    async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
-        """Return the token ids of a prompt."""
-        return await self._tokenizer.encode(text, suffix=suffix)
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of `token_ids`, special tokens included."""
-        self._check_vocabulary(token_ids, "prompt")
-        return self._vocabulary.decode(token_ids)
-
-    async def render_chat(
-        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] = ()
-    ) -> list[int]:
-        """Return the prompt that asks for the next message."""
-        if self._chat_template is None:
-            raise NotFoundError("This model has no chat template; it continues texts but cannot chat.", param="model")
-        text = self._chat_template.render(messages, tools=tools)
-        return await self._tokenizer.encode(text, add_special_tokens=False)
 
     async def generate(
         self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
@@ -227,25 +190,7 @@ class RemoteTextEngine:
             raise UnsupportedParameterError(
                 f"The adapter {lora.name} cannot be used: another server computes its base model.", param="model"
             )
-        if not prompt_token_ids:
-            raise InvalidValueError("The prompt has no tokens; send at least one.", param="prompt")
-        self._check_vocabulary(prompt_token_ids, "prompt")
-        self._check_vocabulary(params.logit_bias, "logit_bias")
-        num_prompt, num_new = len(prompt_token_ids), params.max_tokens
-        if num_prompt + num_new > self._max_model_len:
-            raise ContextLengthExceededError(
-                f"This model's maximum context length is {self._max_model_len} tokens, however you requested "
-                f"{num_prompt + num_new} tokens ({num_prompt} in your prompt; {num_new} for the completion). "
-                "Please reduce your prompt; or completion length."
-            )
-
-    def _check_vocabulary(self, token_ids: Collection[int], param: str) -> None:
-        size = self._vocabulary.size
-        outside = [t for t in (min(token_ids, default=0), max(token_ids, default=0)) if not 0 <= t < size]
-        if outside:
-            raise InvalidValueError(
-                f"Token {outside[0]} is not in the model's vocabulary of {size} tokens.", param=param
-            )
+        self._check_prompt(prompt_token_ids, params)
 
     @contextmanager
     def _counted(self) -> Iterator[Callable[[], None]]:

@@ -6,27 +6,21 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams, ToolCallFormat
+from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
 from openhearth.engine.text.adapter_cache import AdapterCache
-from openhearth.engine.text.chat_template import ChatTemplate
 from openhearth.engine.text.config import EngineConfig
 from openhearth.engine.text.core import EngineCore
 from openhearth.engine.text.grammar import Grammars
 from openhearth.engine.text.lora import LoRAAdapter
 from openhearth.engine.text.model_runner import ModelRunner
-from openhearth.engine.text.tokenizer import Tokenizer
+from openhearth.engine.text.tokenizing import TokenizingEngine
 from openhearth.errors import (
     APIError,
-    ContextLengthExceededError,
-    InvalidValueError,
-    NotFoundError,
     RateLimitError,
     ServiceUnavailableError,
 )
@@ -50,26 +44,28 @@ class _Stream:
         self.events: asyncio.Queue[GenerationOutput | Exception] = asyncio.Queue()
 
 
-class OpenVINOTextEngine:
+class OpenVINOTextEngine(TokenizingEngine):
     """Serves one model; see `engine/base.py` for what each method promises."""
 
     def __init__(self, model: Path, config: EngineConfig) -> None:
         """Load the model in a Hugging Face directory; takes seconds. Raises `ModelLoadError`."""
         runner = ModelRunner(model, config)
-        self._config = config
-        self._vocab_size = runner.decoder.vocab_size
-        self._tokenizer = Tokenizer(model, vocab_size=self._vocab_size)
-        self._tokenizer.vocabulary.prepare()
-        self._chat_template = ChatTemplate.from_directory(model)
-        self._max_model_len: int = min(
-            runner.decoder.max_position_embeddings,
-            runner.num_blocks * runner.block_size,
-            config.max_model_len or runner.decoder.max_position_embeddings,
+        decoder = runner.decoder
+        super().__init__(
+            model,
+            vocab_size=decoder.vocab_size,
+            max_model_len=min(
+                decoder.max_position_embeddings,
+                runner.num_blocks * runner.block_size,
+                config.max_model_len or decoder.max_position_embeddings,
+            ),
         )
+        self._config = config
+        self._vocabulary.prepare()
         self._grammars = Grammars(self._tokenizer)
         self._core = EngineCore(
             runner,
-            self._tokenizer.vocabulary,
+            self._vocabulary,
             config,
             eos_token_ids=self._tokenizer.eos_token_ids,
             compile_grammar=self._grammars.compile,
@@ -82,40 +78,11 @@ class OpenVINOTextEngine:
         self._thread = threading.Thread(target=self._run, name="text-engine", daemon=True)
         self._thread.start()
 
-    @property
-    def max_model_len(self) -> int:
-        """The most tokens that a prompt and its completion may have together."""
-        return self._max_model_len
-
-    @property
-    def tool_call_format(self) -> ToolCallFormat:
-        """How the model writes the calls of tools."""
-        written = self._chat_template.tool_call_format if self._chat_template else ToolCallFormat()
-        return replace(written, are_tokens=self._tokenizer.fast.token_to_id(written.begin) is not None)
-
-    async def encode(self, text: str, *, suffix: str | None = None) -> list[int]:
-        """Return the token ids of a prompt."""
-        return await self._tokenizer.encode(text, suffix=suffix)
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of `token_ids`, special tokens included."""
-        self._check_vocabulary(token_ids, "prompt")
-        return self._tokenizer.vocabulary.decode(token_ids)
-
-    async def render_chat(
-        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] = ()
-    ) -> list[int]:
-        """Return the prompt that asks for the next message."""
-        if self._chat_template is None:
-            raise NotFoundError("This model has no chat template; it continues texts but cannot chat.", param="model")
-        text = self._chat_template.render(messages, tools=tools)
-        return await self._tokenizer.encode(text, add_special_tokens=False)
-
     async def generate(
         self, prompt_token_ids: Sequence[int], params: SamplingParams, *, lora: LoRARequest | None = None
     ) -> AsyncGenerator[GenerationOutput]:
         """Continue one prompt; closing the iterator frees everything the request holds."""
-        self._check_request(prompt_token_ids, params)
+        self._check_prompt(prompt_token_ids, params)
         self._check_queue(len(prompt_token_ids))
         adapter = None if lora is None else await self._adapters.get(lora)
         if params.grammar is not None:
@@ -145,26 +112,6 @@ class OpenVINOTextEngine:
         await asyncio.to_thread(self._thread.join)
         for stream in list(self._streams.values()):
             stream.events.put_nowait(ServiceUnavailableError("The server is shutting down."))
-
-    def _check_request(self, prompt_token_ids: Sequence[int], params: SamplingParams) -> None:
-        if not prompt_token_ids:
-            raise InvalidValueError("The prompt has no tokens; send at least one.", param="prompt")
-        self._check_vocabulary(prompt_token_ids, "prompt")
-        self._check_vocabulary(params.logit_bias, "logit_bias")
-        num_prompt, num_new = len(prompt_token_ids), params.max_tokens
-        if num_prompt + num_new > self._max_model_len:
-            raise ContextLengthExceededError(
-                f"This model's maximum context length is {self._max_model_len} tokens, however you requested "
-                f"{num_prompt + num_new} tokens ({num_prompt} in your prompt; {num_new} for the completion). "
-                "Please reduce your prompt; or completion length."
-            )
-
-    def _check_vocabulary(self, token_ids: Collection[int], param: str) -> None:
-        outside = [t for t in (min(token_ids, default=0), max(token_ids, default=0)) if not 0 <= t < self._vocab_size]
-        if outside:
-            raise InvalidValueError(
-                f"Token {outside[0]} is not in the model's vocabulary of {self._vocab_size} tokens.", param=param
-            )
 
     def _check_queue(self, num_prompt_tokens: int) -> None:
         config = self._config
