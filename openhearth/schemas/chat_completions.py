@@ -13,20 +13,13 @@ from openhearth.schemas.chat_tools import (
     ToolChoice,
 )
 from openhearth.schemas.shared import (
-    ChatCompletionStreamOptions,
     CompletionUsage,
     FinishReason,
     Flag,
-    LogitBias,
+    GenerationRequest,
     NullIsDefault,
-    NumChoices,
-    Penalty,
     RequestModel,
     ResponseModel,
-    Seed,
-    Stop,
-    Temperature,
-    TopP,
 )
 from openhearth.schemas.variants import chosen_by, variant
 
@@ -58,47 +51,35 @@ class PromptCacheOptionsParam(RequestModel):
     ttl: Literal["30m"] | None = None
 
 
-class CreateChatCompletionRequest(RequestModel):
+class CreateChatCompletionRequest(GenerationRequest):
     """A request for the next message of a chat.
 
     `audio`, `moderation` and `web_search_options` are taken apart by whoever can honour them; nobody can here.
     """
 
-    model: str
     messages: Annotated[list[ChatCompletionRequestMessage], Field(min_length=1)]
     audio: dict[str, Any] | None = None
-    frequency_penalty: Penalty = 0.0
     function_call: FunctionCallChoice | None = None
     functions: Annotated[list[ChatCompletionFunctions], Field(min_length=1, max_length=128)] | None = None
-    logit_bias: LogitBias = Field(default_factory=dict)
     logprobs: Flag = False
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     metadata: Metadata | None = None
     modalities: list[Literal["text", "audio"]] | None = None
     moderation: dict[str, Any] | None = None
-    n: NumChoices = 1
     parallel_tool_calls: Flag = True
     prediction: PredictionContent | None = None
-    presence_penalty: Penalty = 0.0
     prompt_cache_key: str | None = None
     prompt_cache_options: PromptCacheOptionsParam | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     response_format: ResponseFormat | None = None
     safety_identifier: Annotated[str | None, Field(max_length=128)] = None
-    seed: Seed = None
     service_tier: ServiceTier | None = None
-    stop: Stop | None = None
     store: Flag = False
-    stream: Flag = False
-    stream_options: ChatCompletionStreamOptions | None = None
-    temperature: Temperature = 1.0
     tool_choice: ToolChoice | None = None
     tools: Annotated[list[Tool], Field(max_length=128), NullIsDefault()] = Field(default_factory=list)
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
-    top_p: TopP = 1.0
-    user: str = ""
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: dict[str, Any] | None = None
 

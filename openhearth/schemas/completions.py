@@ -5,20 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from openhearth.schemas.shared import (
-    ChatCompletionStreamOptions,
     CompletionUsage,
     FinishReason,
     Flag,
-    LogitBias,
+    GenerationRequest,
     NullIsDefault,
-    NumChoices,
-    Penalty,
-    RequestModel,
     ResponseModel,
-    Seed,
-    Stop,
-    Temperature,
-    TopP,
 )
 from openhearth.schemas.variants import chosen_by, variant
 
@@ -43,27 +35,15 @@ Prompt = Annotated[
 ]
 
 
-class CreateCompletionRequest(RequestModel):
+class CreateCompletionRequest(GenerationRequest):
     """A request to continue one or more prompts."""
 
-    model: str
     prompt: Prompt | None = None
     best_of: Annotated[int | None, Field(ge=0, le=20)] = None
     echo: Flag = False
-    frequency_penalty: Penalty = 0.0
-    logit_bias: LogitBias = Field(default_factory=dict)
     logprobs: Annotated[int | None, Field(ge=0, le=5)] = None
     max_tokens: Annotated[int, Field(ge=0), NullIsDefault()] = 16
-    n: NumChoices = 1
-    presence_penalty: Penalty = 0.0
-    seed: Seed = None
-    stop: Stop | None = None
-    stream: Flag = False
-    stream_options: ChatCompletionStreamOptions | None = None
     suffix: str | None = None
-    temperature: Temperature = 1.0
-    top_p: TopP = 1.0
-    user: str = ""
 
 
 class Logprobs(ResponseModel):

@@ -75,6 +75,23 @@ class ChatCompletionStreamOptions(RequestModel):
     include_obfuscation: bool = True
 
 
+class GenerationRequest(RequestModel):
+    """What requests for completions of either kind share."""
+
+    model: str
+    frequency_penalty: Penalty = 0.0
+    logit_bias: LogitBias = Field(default_factory=dict)
+    n: NumChoices = 1
+    presence_penalty: Penalty = 0.0
+    seed: Seed = None
+    stop: Stop | None = None
+    stream: Flag = False
+    stream_options: ChatCompletionStreamOptions | None = None
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    user: str = ""
+
+
 class PromptTokensDetails(ResponseModel):
     """What the prompt tokens were."""
 

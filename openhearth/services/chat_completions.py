@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from openhearth import clock, ids
@@ -17,7 +17,14 @@ from openhearth.schemas.chat_completions import (
 from openhearth.schemas.chat_tools import ResponseFormatJsonObject
 from openhearth.services.chat_choices import DeltaWriter, MessageWriter
 from openhearth.services.chat_messages import read_messages
-from openhearth.services.generation import Generation, NumberedOutputs, Tally
+from openhearth.services.generation import (
+    Generation,
+    NumberedOutputs,
+    Tally,
+    check_stream_options,
+    includes_usage,
+    sampling_params,
+)
 from openhearth.services.grammars import answer_grammar
 from openhearth.services.model_host import LoadedModel, ModelHost
 from openhearth.services.rate_limits import UNLIMITED, Allowance
@@ -105,8 +112,7 @@ class _Job:
     @property
     def includes_usage(self) -> bool:
         """Whether a stream ends with the usage."""
-        options = self.request.stream_options
-        return options is not None and options.include_usage
+        return includes_usage(self.request)
 
     @property
     def num_foreseen_tokens(self) -> int:
@@ -139,10 +145,7 @@ class _Job:
 
 
 def _check(request: CreateChatCompletionRequest) -> None:
-    if request.stream_options is not None and not request.stream:
-        raise InvalidValueError(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
-        )
+    check_stream_options(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise InvalidValueError(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs"
@@ -210,16 +213,9 @@ def _wanted_tokens(request: CreateChatCompletionRequest) -> int | None:
 
 
 def _sampling_params(request: CreateChatCompletionRequest, *, max_tokens: int, grammar: str | None) -> SamplingParams:
-    return SamplingParams(
-        n=request.n,
+    return replace(
+        sampling_params(request),
         max_tokens=max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        stop=(request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
-        seed=request.seed,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias={int(token_id): float(bias) for token_id, bias in request.logit_bias.items()},
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         grammar=grammar,
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from openhearth import clock, ids
@@ -16,7 +16,15 @@ from openhearth.schemas.shared import CompletionUsage
 from openhearth.services.candidates import Candidates, Tokens
 from openhearth.services.completion_choices import ChoiceWriter, Prompt
 from openhearth.services.extended_completions import extended, with_token_ids
-from openhearth.services.generation import Generation, NumberedOutputs, Tally, check_context_length
+from openhearth.services.generation import (
+    Generation,
+    NumberedOutputs,
+    Tally,
+    check_context_length,
+    check_stream_options,
+    includes_usage,
+    sampling_params,
+)
 from openhearth.services.model_host import LoadedModel, ModelHost
 from openhearth.services.rate_limits import UNLIMITED, Allowance
 
@@ -116,8 +124,7 @@ class _Job:
     @property
     def includes_usage(self) -> bool:
         """Whether a stream ends with the usage."""
-        options = self.request.stream_options
-        return options is not None and options.include_usage
+        return includes_usage(self.request)
 
     def writer(self, number: int, place: int) -> ChoiceWriter:
         """Return a writer for a choice of prompt `number`."""
@@ -146,10 +153,7 @@ class _Job:
 
 
 def _check(request: CreateCompletionRequest) -> None:
-    if request.stream_options is not None and not request.stream:
-        raise InvalidValueError(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
-        )
+    check_stream_options(request)
     if request.best_of is not None and request.n > request.best_of:
         raise InvalidValueError(
             "You requested that the server return more choices than it will generate (HINT: you must set 'n' "
@@ -185,16 +189,10 @@ async def _read_prompt(prompt: str | list[int], engine: TextEngine, *, suffix: s
 def _sampling_params(request: CreateCompletionRequest) -> SamplingParams:
     n = max(request.n, request.best_of or 1)
     chooses = n > request.n
-    params = SamplingParams(
+    params = replace(
+        sampling_params(request),
         n=n,
         max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        stop=(request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
-        seed=request.seed,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias={int(token_id): float(bias) for token_id, bias in request.logit_bias.items()},
         logprobs=0 if request.logprobs is None and chooses else request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
     )

@@ -10,8 +10,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from openhearth.engine.base import GenerationOutput, SamplingParams
-from openhearth.errors import ContextLengthExceededError
-from openhearth.schemas.shared import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
+from openhearth.errors import ContextLengthExceededError, InvalidValueError
+from openhearth.schemas.shared import (
+    CompletionTokensDetails,
+    CompletionUsage,
+    GenerationRequest,
+    PromptTokensDetails,
+)
 from openhearth.services.metrics import Metrics
 from openhearth.services.model_host import LoadedModel
 from openhearth.services.time_limit import in_time
@@ -90,6 +95,33 @@ class Generation:
                 reason = reason or output.finish_reason or ""
                 yield output
         self._metrics.finished(model.id, reason, seconds=time.perf_counter() - arrival)
+
+
+def check_stream_options(request: GenerationRequest) -> None:
+    """Raise `InvalidValueError` for options of a stream that nobody asked for."""
+    if request.stream_options is not None and not request.stream:
+        raise InvalidValueError(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+        )
+
+
+def includes_usage(request: GenerationRequest) -> bool:
+    """Return whether a stream ends with the usage."""
+    return request.stream_options is not None and request.stream_options.include_usage
+
+
+def sampling_params(request: GenerationRequest) -> SamplingParams:
+    """Return what requests of either kind say of sampling; what only one of them says is left at its default."""
+    return SamplingParams(
+        n=request.n,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        stop=(request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
+        seed=request.seed,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias={int(token_id): float(bias) for token_id, bias in request.logit_bias.items()},
+    )
 
 
 def check_context_length(model: LoadedModel, prompts: Sequence[TokenIds], *, max_tokens: int, param: str) -> None:
