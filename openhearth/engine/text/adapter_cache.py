@@ -11,8 +11,8 @@ from openhearth.engine.text.lora import LoRAAdapter
 class AdapterCache:
     """Reads adapters in a thread, each once; requests that are running keep theirs alive beyond the cache."""
 
-    def __init__(self, *, prepare: Callable[[], None], max_bytes: int) -> None:
-        """Take what has to be done before the first adapter is used, and how much memory they may fill."""
+    def __init__(self, *, prepare: Callable[[LoRAAdapter], None], max_bytes: int) -> None:
+        """Take what has to be done before an adapter is used, and how much memory they may fill."""
         self._prepare = prepare
         self._max_bytes = max_bytes
         self._adapters: OrderedDict[str, LoRAAdapter] = OrderedDict()
@@ -28,8 +28,9 @@ class AdapterCache:
             return self._adapters[request.name]
 
     def _load(self, request: LoRARequest) -> LoRAAdapter:
-        self._prepare()
-        return LoRAAdapter.load(request.name, request.path)
+        adapter = LoRAAdapter.load(request.name, request.path)
+        self._prepare(adapter)
+        return adapter
 
     def _evict(self) -> None:
         """Forget the adapters used longest ago until the rest fits; the last one stays, however large."""

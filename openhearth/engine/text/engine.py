@@ -70,7 +70,9 @@ class OpenVINOTextEngine(TokenizingEngine):
             eos_token_ids=self._tokenizer.eos_token_ids,
             compile_grammar=self._grammars.compile,
         )
-        self._adapters = AdapterCache(prepare=runner.prepare_lora, max_bytes=config.lora_cache_bytes)
+        self._adapters = AdapterCache(
+            prepare=lambda adapter: runner.prepare_lora(adapter.places), max_bytes=config.lora_cache_bytes
+        )
         self._streams: dict[int, _Stream] = {}
         self._request_ids = itertools.count()
         self._inbox: queue.SimpleQueue[_Stream | int | None] = queue.SimpleQueue()

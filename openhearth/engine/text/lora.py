@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ from openhearth.errors import ModelLoadError
 _TENSOR = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora_([AB])\.weight")
 
 
+def places_of(modules: Iterable[str]) -> frozenset[str]:
+    """Return the places of projections given by name, with or without what comes before the last dot."""
+    names = {module.rpartition(".")[2] for module in modules}
+    return frozenset(
+        place for place, joined in PLACES.items() if names & {projection.rpartition(".")[2] for projection in joined}
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LoRAAdapter:
     """One adapter in memory: `a` `[rank, inputs]` and `b`, scaled, `[outputs, rank]` of each adapted projection."""
@@ -33,6 +41,11 @@ class LoRAAdapter:
     a: dict[tuple[int, str], NDArray[np.float32]]
     b: dict[tuple[int, str], NDArray[np.float32]]
     cache_salt: bytes
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Where it changes anything, in any layer."""
+        return places_of(module for _, module in self.a)
 
     @property
     def num_bytes(self) -> int:

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import threading
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from openhearth.engine.text.architectures.config import PLACES, DecoderConfig
+from openhearth.engine.text.architectures.config import DecoderConfig
 from openhearth.engine.text.architectures.decoder import DecoderBuilder
 from openhearth.engine.text.architectures.weights import INT8_GROUP, Weights
 from openhearth.engine.text.config import EngineConfig
@@ -44,8 +46,20 @@ def logit_rows(scheduled: ScheduledSequence) -> range:
     return range(first, scheduled.num_tokens) if scheduled.is_last_chunk else range(0)
 
 
+@dataclass(slots=True)
+class _LoRAGraph:
+    """The graph that serves adapters at some places, and those it holds."""
+
+    places: frozenset[str]
+    request: ov.InferRequest
+    stack: AdapterStack
+
+
 class ModelRunner:
-    """One decoder with its key-value cache; a second graph, made when it is first needed, serves LoRA adapters."""
+    """One decoder with its key-value cache; a second graph, made when it is first needed, serves LoRA adapters.
+
+    That graph has room for factors only where the adapters that were seen have any: each place costs time.
+    """
 
     def __init__(self, model: Path, config: EngineConfig) -> None:
         """Build and compile the model in a Hugging Face directory; takes seconds.
@@ -66,33 +80,38 @@ class ModelRunner:
         self._caches = {name: ov.Tensor(dtype, [self.num_blocks, *shape]) for name, (dtype, shape) in shapes.items()}
         self._set_caches(self._request)
         self._lora_type: ov.Type = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self._lora_request: ov.InferRequest | None = None
-        self._stack = AdapterStack(self.decoder, [])
+        self._lora_lock = threading.Lock()
+        self._lora: _LoRAGraph | None = None
         self._adapters_in_use = AdaptersInUse(config.max_loras)
 
-    def prepare_lora(self) -> None:
-        """Compile the graph that serves adapters, once; takes seconds, and may run beside `run`."""
-        if self._lora_request is None:
-            builder = DecoderBuilder(self.decoder, Weights(self._model), self._config.dtype, lora_type=self._lora_type)
-            compiled = ov.Core().compile_model(builder.build(), "CPU", _options(self._config))
-            request = compiled.create_infer_request()
-            self._set_caches(request)
-            self._lora_request = request
+    def prepare_lora(self, places: frozenset[str]) -> None:
+        """See to it that adapters can be served at these places; compiling takes seconds, and may run beside `run`."""
+        with self._lora_lock:
+            if self._lora is None or not places <= self._lora.places:
+                self._lora = self._compile_lora(places if self._lora is None else places | self._lora.places)
+
+    def _compile_lora(self, places: frozenset[str]) -> _LoRAGraph:
+        weights, dtype = Weights(self._model), self._config.dtype
+        builder = DecoderBuilder(self.decoder, weights, dtype, lora_type=self._lora_type, lora_places=places)
+        request = ov.Core().compile_model(builder.build(), "CPU", _options(self._config)).create_infer_request()
+        self._set_caches(request)
+        return _LoRAGraph(places, request, AdapterStack(self.decoder, []))
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Compute a batch; return the wanted logits in order, shape `[rows, vocab_size]`, valid until the next call.
 
-        A batch with adapters needs `prepare_lora` to have been called before.
+        A batch with adapters needs `prepare_lora` to have been called for their places before.
         """
         self._copy_blocks(batch.block_copies)
         inputs = _step_inputs(batch)
         adapters = [scheduled.sequence.adapter for scheduled in batch.scheduled]
         request = self._request
         if any(adapters):
-            assert self._lora_request is not None
-            request = self._lora_request
-            self._use_adapters(dict.fromkeys(adapter for adapter in adapters if adapter is not None))
-            inputs["lora_gate"] = self._stack.gate([scheduled.num_tokens for scheduled in batch.scheduled], adapters)
+            lora = self._lora
+            assert lora is not None
+            request = lora.request
+            self._use_adapters(lora, dict.fromkeys(adapter for adapter in adapters if adapter is not None))
+            inputs["lora_gate"] = lora.stack.gate([scheduled.num_tokens for scheduled in batch.scheduled], adapters)
         for name, values in inputs.items():
             request.set_tensor(name, ov.Tensor(values))
         request.infer(share_outputs=True)
@@ -101,16 +120,15 @@ class ModelRunner:
         logits: NDArray[np.float32] = self._head.get_output_tensor(0).data
         return logits
 
-    def _use_adapters(self, needed: Collection[LoRAAdapter]) -> None:
+    def _use_adapters(self, lora: _LoRAGraph, needed: Collection[LoRAAdapter]) -> None:
         """Make the graph hold all `needed` adapters, and few others."""
         chosen = self._adapters_in_use.choose(needed)
-        if set(chosen) == set(self._stack.adapters):
+        if set(chosen) == set(lora.stack.adapters):
             return
-        self._stack = AdapterStack(self.decoder, chosen)
-        assert self._lora_request is not None
-        for layer, place in itertools.product(range(self.decoder.num_layers), PLACES):
-            for name, factor in zip(("lora_a", "lora_b"), self._stack.factors(layer, place), strict=True):
-                self._lora_request.set_tensor(f"{name}.{layer}.{place}", _tensor(factor, self._lora_type))
+        lora.stack = AdapterStack(self.decoder, chosen)
+        for layer, place in itertools.product(range(self.decoder.num_layers), lora.places):
+            for name, factor in zip(("lora_a", "lora_b"), lora.stack.factors(layer, place), strict=True):
+                lora.request.set_tensor(f"{name}.{layer}.{place}", _tensor(factor, self._lora_type))
 
     def _set_caches(self, request: ov.InferRequest) -> None:
         for name, cache in self._caches.items():

@@ -12,8 +12,8 @@ of the rows whose logits are wanted. Inputs:
     logit_rows                       i32 [R]      positions in [T]
     key_cache.N, value_cache.N       one pair a layer, in the plugin's own type and layout
 
-and, in the graph that serves LoRA adapters (see `lora.py`), with K projections joined at a place and adapters of rank
-`A` in all:
+and, in a graph that serves LoRA adapters (see `lora.py`) at some places, with K projections joined at a place and
+adapters of rank `A` in all:
 
     lora_gate                        f32 [T, A]           which ranks each token uses
     lora_a.N.PLACE                   [K * A, inputs], in the precision the plugin computes in
@@ -24,6 +24,7 @@ f32 [R, vocab_size] out: it is computed in 32 bits even where the layers are not
 steps of 1/8 and make equals of different tokens.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,13 @@ class DecoderBuilder:
     """Builds one decoder. Only the rotary kernel wants more than two axes: matrices keep the small products fast."""
 
     def __init__(
-        self, config: DecoderConfig, weights: Weights, dtype: Dtype, *, lora_type: ov.Type | None = None
+        self,
+        config: DecoderConfig,
+        weights: Weights,
+        dtype: Dtype,
+        *,
+        lora_type: ov.Type = ov.Type.f32,
+        lora_places: Collection[str] = (),
     ) -> None:
         self._config = config
         self._weights = weights
@@ -103,7 +110,8 @@ class DecoderBuilder:
         self._inputs = _StepInputs.create()
         self._caches: list[ov.op.Parameter] = []
         self._lora_type = lora_type
-        self._lora_gate = _parameter("lora_gate", ov.Type.f32, [-1, -1]) if lora_type is not None else None
+        self._lora_places = lora_places
+        self._lora_gate = _parameter("lora_gate", ov.Type.f32, [-1, -1]) if lora_places else None
         self._lora_factors: list[ov.op.Parameter] = []
         self._gates: dict[int, ov.Output] = {}
         self._cos, self._sin = self._rotary_tables()
@@ -195,7 +203,7 @@ class DecoderBuilder:
         return self._adapt(projected, hidden, layer, place)
 
     def _adapt(self, projected: ov.Output, hidden: ov.Output, layer: int, place: str) -> ov.Output:
-        if self._lora_gate is None:
+        if place not in self._lora_places:
             return projected
         num_inputs, outputs = self._config.place_sizes[place]
         a = _parameter(f"lora_a.{layer}.{place}", self._lora_type, [-1, num_inputs])

@@ -52,6 +52,13 @@ def reference_logits(model: Path, adapter: Path | None, token_ids: Sequence[int]
     return logits
 
 
+def prepare(runner: ModelRunner, *adapters: LoRAAdapter | None) -> None:
+    """Get a runner ready for these adapters."""
+    for adapter in adapters:
+        if adapter is not None:
+            runner.prepare_lora(adapter.places)
+
+
 def scored(token_ids: list[int], block: int, adapter: LoRAAdapter | None) -> TokenSequence:
     """Return a sequence in one block, all of whose logits are wanted."""
     params = SamplingParams(prompt_logprobs=0)
@@ -65,9 +72,9 @@ def test_two_adapters_and_the_base_in_one_batch(tmp_path: Path, architecture: st
     one = build_adapter(model, tmp_path / "one", seed=1)
     two = build_adapter(model, tmp_path / "two", seed=2, r=6, use_rslora=True, target_modules=["q_proj", "v_proj"])
     runner = ModelRunner(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
-    runner.prepare_lora()
     token_ids = np.random.default_rng(1).integers(3, VOCAB_SIZE, 20).tolist()
     adapters = [LoRAAdapter.load("one", one), None, LoRAAdapter.load("two", two)]
+    prepare(runner, *adapters)
     sequences = [scored(token_ids, block, adapter) for block, adapter in enumerate(adapters)]
 
     logits = runner.run(Batch([ScheduledSequence(sequence, 0, 20) for sequence in sequences])).reshape(3, 20, -1)
@@ -81,10 +88,11 @@ def test_fast_arithmetic_stays_close(tmp_path: Path) -> None:
     model = build_tiny_model(tmp_path / "model")
     path = build_adapter(model, tmp_path / "one", seed=1)
     runner = ModelRunner(model, EngineConfig(kv_cache_bytes=2**22))
-    runner.prepare_lora()
     token_ids = np.random.default_rng(1).integers(3, VOCAB_SIZE, 20).tolist()
+    adapter = LoRAAdapter.load("one", path)
+    prepare(runner, adapter)
 
-    logits = runner.run(Batch([ScheduledSequence(scored(token_ids, 0, LoRAAdapter.load("one", path)), 0, 20)]))
+    logits = runner.run(Batch([ScheduledSequence(scored(token_ids, 0, adapter), 0, 20)]))
 
     expected = reference_logits(model, path, token_ids)
     assert np.abs(logits - expected).mean() < 0.1 * np.abs(expected - reference_logits(model, None, token_ids)).mean()
@@ -96,12 +104,29 @@ def test_more_adapters_than_places(tmp_path: Path) -> None:
     paths = [build_adapter(model, tmp_path / str(seed), seed=seed) for seed in range(3)]
     adapters = [LoRAAdapter.load(path.name, path) for path in paths]
     runner = ModelRunner(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22, max_loras=1))
-    runner.prepare_lora()
+    prepare(runner, *adapters)
     token_ids = [5, 6, 7, 8]
 
     for number in (0, 1, 2, 0):
         batch = Batch([ScheduledSequence(scored(token_ids, 0, adapters[number]), 0, 4)])
         assert np.abs(runner.run(batch) - reference_logits(model, paths[number], token_ids)).max() < 1e-3
+
+
+def test_places_that_come_later(tmp_path: Path) -> None:
+    """The graph has room where adapters have factors; one that changes more makes it grow, and the others stay."""
+    model = build_tiny_model(tmp_path / "model")
+    few = build_adapter(model, tmp_path / "few", seed=1, target_modules=["up_proj", "down_proj"])
+    many = build_adapter(model, tmp_path / "many", seed=2)
+    runner = ModelRunner(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
+    token_ids = [5, 6, 7, 8]
+    adapters = [LoRAAdapter.load(path.name, path) for path in (few, many)]
+    assert [adapter.places for adapter in adapters] == [{"gate_up", "down"}, {"qkv", "o", "gate_up", "down"}]
+
+    for number in (0, 1, 0):
+        prepare(runner, adapters[number])
+        batch = Batch([ScheduledSequence(scored(token_ids, 0, adapters[number]), 0, 4)])
+        expected = reference_logits(model, (few, many)[number], token_ids)
+        assert np.abs(runner.run(batch) - expected).max() < 1e-3
 
 
 class TestAdaptersInUse:
@@ -176,8 +201,8 @@ async def test_cache_forgets_the_least_recently_used(tmp_path: Path) -> None:
     model = build_tiny_model(tmp_path / "model")
     requests = [LoRARequest(str(seed), build_adapter(model, tmp_path / str(seed), seed=seed)) for seed in range(3)]
     size = LoRAAdapter.load("0", requests[0].path).num_bytes
-    prepared: list[int] = []
-    cache = AdapterCache(prepare=lambda: prepared.append(1), max_bytes=2 * size)
+    prepared: list[LoRAAdapter] = []
+    cache = AdapterCache(prepare=prepared.append, max_bytes=2 * size)
     first, second = [await cache.get(request) for request in requests[:2]]
 
     again = await cache.get(requests[0])
