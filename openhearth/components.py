@@ -110,6 +110,7 @@ class Components:
                 self.catalog,
                 organization=settings.organization,
                 find_obstacle=partial(find_training_obstacle, settings.training_trackers),
+                expect_adapters=partial(host.expect_adapters, target_modules=settings.training_lora_target_modules),
             ),
             host=host,
             image_links=image_links,

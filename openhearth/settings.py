@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     training_lora_r: int = Field(16, ge=1)
     training_lora_alpha: int = Field(32, ge=1)
     training_lora_dropout: float = Field(0.0, ge=0, lt=1)
-    training_lora_target_modules: str = "all-linear"
+    training_lora_target_modules: str = "gate_proj,up_proj,down_proj"
     training_trackers: Annotated[list[Literal["mlflow", "trackio"]], NoDecode] = []
     training_tracker_project: str = Field("openhearth", min_length=1)
 

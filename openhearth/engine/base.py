@@ -169,6 +169,13 @@ class TextEngine(Protocol):
         """
         ...
 
+    async def prepare_lora(self, target_modules: str) -> None:
+        """Get ready for adapters of these modules, as PEFT names them, so that nobody waits when the first is used.
+
+        `all-linear`, or names separated by commas. Adapters can be used without; some engines have nothing to do.
+        """
+        ...
+
     def stats(self) -> EngineStats:
         """Return a reading of the gauges and counters; cheap, and safe from any thread."""
         ...

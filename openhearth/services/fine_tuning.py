@@ -41,7 +41,11 @@ class _Origin:
 
 
 class FineTuning:
-    """The use cases of fine-tuning jobs. `find_obstacle` says what keeps this server from training at all."""
+    """The use cases of fine-tuning jobs.
+
+    `find_obstacle` says what keeps this server from training at all; `expect_adapters` is told the base model of each
+    job, which will have an adapter to serve.
+    """
 
     def __init__(
         self,
@@ -50,12 +54,14 @@ class FineTuning:
         *,
         organization: str,
         find_obstacle: Callable[[], str | None],
+        expect_adapters: Callable[[str], None],
         now: clock.Clock = clock.now,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._organization = organization
         self._find_obstacle = find_obstacle
+        self._expect_adapters = expect_adapters
         self._now = now
 
     async def create(self, project: str, request: CreateFineTuningJobRequest) -> FineTuningJob:
@@ -92,6 +98,7 @@ class FineTuning:
             await tx.fine_tuning.create(row)
             await tx.fine_tuning.add_event(event(job_id, f"Created fine-tuning job: {job_id}", now=now))
             await tx.jobs.enqueue(ids.job_id(), task=VALIDATE, lock=job_id, now=now)
+        self._expect_adapters(origin.base_model)
         return self._wire(row)
 
     async def list(

@@ -137,6 +137,7 @@ class ModelHost:
         self._kinds: dict[str, ModelKind] = {}
         self._starting: asyncio.Task[None] | None = None
         self._unloading: asyncio.Task[NoReturn] | None = None
+        self._preparing: set[asyncio.Task[None]] = set()
 
     @property
     def loaded(self) -> Sequence[LoadedModel]:
@@ -195,6 +196,14 @@ class ModelHost:
         entry = self._find(name, "image")
         return await self._get(entry, self._loaders.load_image, partial(LoadedImageModel, _id(entry)))
 
+    def expect_adapters(self, base_model: str, *, target_modules: str) -> None:
+        """Let a model that is in memory get ready for adapters, in the background."""
+        for model in self.loaded:
+            if model.id == base_model:
+                preparing = asyncio.create_task(_prepare(model.engine, target_modules))
+                self._preparing.add(preparing)
+                preparing.add_done_callback(self._preparing.discard)
+
     async def unload_idle(self) -> None:
         """Unload what nobody has used for long; the default models stay."""
         await self._residents.unload_idle(kept={_id(self._catalog.resolve(name)) for name in self._defaults})
@@ -204,7 +213,7 @@ class ModelHost:
         if self._unloading is not None:
             self._unloading.cancel()
         if self._starting is not None:
-            await asyncio.gather(self._starting, return_exceptions=True)
+            await asyncio.gather(self._starting, *self._preparing, return_exceptions=True)
         await self._residents.clear()
 
     def _find(self, name: str, kind: ModelKind) -> ModelEntry:
@@ -241,6 +250,13 @@ class ModelHost:
                 await self.unload_idle()
             except Exception:
                 logger.exception("unloading_failed")
+
+
+async def _prepare(engine: TextEngine, target_modules: str) -> None:
+    try:
+        await engine.prepare_lora(target_modules)
+    except Exception:
+        logger.exception("preparing_for_adapters_failed")
 
 
 def _id(entry: ModelEntry) -> str:

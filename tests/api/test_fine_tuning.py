@@ -214,6 +214,21 @@ class TestTunedModel:
             assert tuned.model == model
             assert tuned.choices[0].text != base.choices[0].text
 
+    def test_base_gets_ready(self, tuner: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A base model in memory is told of the adapter to come as soon as there is a job."""
+        told: list[str] = []
+
+        async def prepare_lora(_engine: FakeTextEngine, target_modules: str) -> None:
+            told.append(target_modules)
+
+        monkeypatch.setattr(FakeTextEngine, "prepare_lora", prepare_lora)
+        tuner.completions.create(model=TINY, prompt="a", max_tokens=1)
+
+        job = tuner.fine_tuning.jobs.create(model=TINY, training_file=upload(tuner, CHATS))
+
+        tuner.fine_tuning.jobs.cancel(job.id)
+        assert told == ["gate_proj,up_proj,down_proj"]
+
     def test_listed(self, tuner: OpenAI, succeeded: FineTuningJob) -> None:
         """The model is among the models, and so are its checkpoints."""
         name = succeeded.fine_tuned_model

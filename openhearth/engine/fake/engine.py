@@ -101,6 +101,9 @@ class FakeTextEngine:
             prefix_cache_hits=self._counts["prefix_cache_hits"],
         )
 
+    async def prepare_lora(self, target_modules: str) -> None:
+        """Do nothing: adapters are ready at once."""
+
     async def close(self) -> None:
         """End all requests with an error, now and later."""
         self._closed = True

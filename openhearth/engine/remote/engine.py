@@ -121,6 +121,9 @@ class RemoteTextEngine(TokenizingEngine):
             prefix_cache_hits=self._counts["prefix_cache_hits"],
         )
 
+    async def prepare_lora(self, target_modules: str) -> None:
+        """Do nothing: the other server has adapters of its own."""
+
     async def close(self) -> None:
         """Close all connections; running requests end with an error."""
         self._is_closed = True

@@ -13,10 +13,11 @@ import structlog
 
 from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
 from openhearth.engine.text.adapter_cache import AdapterCache
+from openhearth.engine.text.architectures.config import PLACES
 from openhearth.engine.text.config import EngineConfig
 from openhearth.engine.text.core import EngineCore
 from openhearth.engine.text.grammar import Grammars
-from openhearth.engine.text.lora import LoRAAdapter
+from openhearth.engine.text.lora import LoRAAdapter, places_of
 from openhearth.engine.text.model_runner import ModelRunner
 from openhearth.engine.text.tokenizing import TokenizingEngine
 from openhearth.errors import (
@@ -73,6 +74,7 @@ class OpenVINOTextEngine(TokenizingEngine):
         self._adapters = AdapterCache(
             prepare=lambda adapter: runner.prepare_lora(adapter.places), max_bytes=config.lora_cache_bytes
         )
+        self._runner = runner
         self._streams: dict[int, _Stream] = {}
         self._request_ids = itertools.count()
         self._inbox: queue.SimpleQueue[_Stream | int | None] = queue.SimpleQueue()
@@ -103,6 +105,11 @@ class OpenVINOTextEngine(TokenizingEngine):
         finally:
             del self._streams[stream.request_id]
             self._inbox.put(stream.request_id)
+
+    async def prepare_lora(self, target_modules: str) -> None:
+        """Compile the graph for adapters of these modules in a thread, unless there is one; takes seconds."""
+        places = PLACES if target_modules == "all-linear" else places_of(target_modules.split(","))
+        await asyncio.to_thread(self._runner.prepare_lora, frozenset(places))
 
     def stats(self) -> EngineStats:
         """Return a reading of the gauges and counters."""

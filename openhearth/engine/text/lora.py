@@ -26,7 +26,7 @@ _TENSOR = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora
 
 def places_of(modules: Iterable[str]) -> frozenset[str]:
     """Return the places of projections given by name, with or without what comes before the last dot."""
-    names = {module.rpartition(".")[2] for module in modules}
+    names = {module.strip().rpartition(".")[2] for module in modules}
     return frozenset(
         place for place, joined in PLACES.items() if names & {projection.rpartition(".")[2] for projection in joined}
     )

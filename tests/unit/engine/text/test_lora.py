@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from openhearth.engine.base import LoRARequest, SamplingParams
 from openhearth.engine.text.adapter_cache import AdapterCache
 from openhearth.engine.text.config import EngineConfig
+from openhearth.engine.text.engine import OpenVINOTextEngine
 from openhearth.engine.text.lora import AdaptersInUse, LoRAAdapter
 from openhearth.engine.text.model_runner import ModelRunner
 from openhearth.engine.text.scheduler import Batch, ScheduledSequence
@@ -194,6 +195,25 @@ class TestRefusals:
         """A folder without an adapter is named."""
         with pytest.raises(ModelLoadError, match=r"no adapter_config\.json"):
             LoRAAdapter.load("x", tmp_path)
+
+
+@pytest.mark.parametrize("target_modules", ["up_proj, down_proj", "all-linear"])
+async def test_nobody_waits_for_what_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target_modules: str
+) -> None:
+    """An engine that was told of an adapter's modules compiles nothing when the adapter is used."""
+    model = build_tiny_model(tmp_path / "model")
+    adapter = build_adapter(model, tmp_path / "few", seed=1, target_modules=["up_proj", "down_proj"])
+    engine = OpenVINOTextEngine(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
+    params = SamplingParams(max_tokens=1)
+    await engine.prepare_lora(target_modules)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelRunner, "_compile_lora", None)
+        outputs = [o async for o in engine.generate([5], params, lora=LoRARequest("few", adapter))]
+
+    await engine.close()
+    assert outputs[-1].num_output_tokens == 1
 
 
 async def test_cache_forgets_the_least_recently_used(tmp_path: Path) -> None:
