@@ -12,9 +12,10 @@ from PIL.Image import Resampling
 
 from openhearth.engine.base import ImageOutput, ImageParams, ImageUsage
 from openhearth.engine.image.collage import first_cell_of, grid, side_by_side
+from openhearth.engine.image.drawing import Drawing
 from openhearth.engine.image.masks import filled, hole_of, pasted, widened
 from openhearth.engine.image.pictures import flattened, is_see_through, read_picture, write_picture
-from openhearth.engine.image.pipeline import Drawing, Pipeline, Step
+from openhearth.engine.image.pipeline import Pipeline, Step
 from openhearth.engine.image.sizes import Size, batches, drawing_size, num_blocks
 
 Emit = Callable[[ImageOutput], None]
@@ -101,6 +102,7 @@ class _Job:
             size=self.size_drawn,
             num_inference_steps=self._pipeline.num_inference_steps(params.quality) if steps is None else steps,
             guidance_scale=params.guidance_scale,
+            is_transparent=params.background == "transparent",
         )
         if self._motif is None:
             return make()

@@ -16,35 +16,24 @@ import torch
 from PIL import Image
 
 from openhearth.engine.base import ImageModelInfo, ImageQuality
+from openhearth.engine.image.drawing import Drawing
 from openhearth.engine.image.model_index import left_out, own_components, read_model_index
 from openhearth.engine.image.previews import Estimate, estimates
+from openhearth.engine.image.retrieval.edits import KeptLatents
+from openhearth.engine.image.retrieval.guide import Guide
+from openhearth.engine.image.retrieval.patch_vae import PatchVAE
+from openhearth.engine.image.retrieval.unet import RetrievalUNet
 from openhearth.engine.image.sizes import Size
 from openhearth.errors import ModelLoadError
 
 _STEPS: dict[ImageQuality, int] = {"low": 20, "medium": 30, "high": 50}
+_STEPS_OF_OURS: dict[ImageQuality, int] = {"low": 8, "medium": 16, "high": 24}
 _FEW_STEPS: dict[ImageQuality, int] = {"low": 2, "medium": 4, "high": 8}
 _FEW_STEP_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 _DEFAULT_SIZE = 512
 _CHANNELS_OF_INPAINTING = 9  # latents, the mask, and the latents of what is kept
 
 OnStep = Callable[["Step"], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """One call of the pipeline: a batch with one image for each seed, all of them `size` large.
-
-    With `picture`, that is changed: as a whole, as far as `strength` allows, or where `mask` (mode L) is open.
-    """
-
-    prompt: str
-    seeds: Sequence[int]
-    size: Size
-    num_inference_steps: int
-    guidance_scale: float | None
-    picture: Image.Image | None = None
-    mask: Image.Image | None = None
-    strength: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +60,12 @@ class Pipeline:
                 **left_out(index),
                 **_own_components(folder, index),
             ).to(_device())
+            self._guide = self._make_guide(folder)
         except (OSError, ValueError, TypeError, AttributeError, ImportError, KeyError) as error:
             raise ModelLoadError(f"diffusers cannot load it: {error}") from error
         self._image_to_image = _sibling(diffusers.AutoPipelineForImage2Image, self._text_to_image)
-        self._inpainting = _sibling(diffusers.AutoPipelineForInpainting, self._text_to_image)
+        inpainting = diffusers.AutoPipelineForInpainting
+        self._inpainting = _sibling(inpainting, self._text_to_image) if self._guide is None else None
         self._text_to_image.set_progress_bar_config(disable=True)
 
     @property
@@ -99,6 +90,8 @@ class Pipeline:
 
     def num_inference_steps(self, quality: ImageQuality) -> int:
         """Return how many steps a quality takes; few for models that are distilled to few."""
+        if self._guide is not None:
+            return _STEPS_OF_OURS[quality]
         scheduler = type(self._text_to_image.scheduler).__name__
         is_schnell = self._denoiser.config.get("guidance_embeds") is False
         return (_FEW_STEPS if is_schnell or scheduler in _FEW_STEP_SCHEDULERS else _STEPS)[quality]
@@ -122,6 +115,8 @@ class Pipeline:
         }
         if drawing.guidance_scale is not None:
             arguments["guidance_scale"] = drawing.guidance_scale
+        if self._guide is not None:
+            arguments |= self._guide.arguments(drawing)
         with torch.inference_mode(), estimates(pipe.scheduler) as estimate:
             if "callback_on_step_end" in accepted:
                 arguments["callback_on_step_end"] = self._callback(drawing, on_step, estimate)
@@ -140,15 +135,27 @@ class Pipeline:
         return self._image_to_image, arguments
 
     def _callback(self, drawing: Drawing, on_step: OnStep, estimate: Estimate) -> Callable[..., dict[str, Any]]:
+        kept = self._kept(drawing)
+
         def callback(_pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             on_step(Step(number=index + 1, preview=lambda: self._decode(estimate(), drawing.size)))
-            return tensors
+            return tensors if kept is None else {"latents": kept.blended(tensors["latents"])}
 
         return callback
 
+    def _kept(self, drawing: Drawing) -> KeptLatents | None:
+        """Return what a mask leaves as it is, for models that no stock pipeline for inpainting takes."""
+        if self._guide is None or drawing.picture is None or drawing.mask is None:
+            return None
+        return KeptLatents(self._image_to_image, drawing.picture, drawing.mask, drawing.seeds)
+
+    def _make_guide(self, folder: Path) -> Guide | None:
+        is_ours = isinstance(getattr(self._text_to_image, "unet", None), RetrievalUNet)
+        return Guide(folder, self._text_to_image) if is_ours else None
+
     def _decode(self, latents: Any, size: Size) -> Sequence[Image.Image]:
         pipe, vae = self._text_to_image, self._vae
-        if not isinstance(vae, (diffusers.AutoencoderKL, diffusers.AutoencoderTiny)):
+        if not isinstance(vae, (diffusers.AutoencoderKL, diffusers.AutoencoderTiny, PatchVAE)):
             return ()
         if hasattr(pipe, "_unpack_latents"):
             latents = pipe._unpack_latents(latents, size[1], size[0], self.cell)
@@ -183,7 +190,9 @@ class Pipeline:
 def _own_components(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
     """Load the components that are of our own classes."""
     return {
-        name: getattr(import_module(module), kind).from_pretrained(folder / name)
+        name: getattr(import_module(module), kind).from_pretrained(
+            folder / name, torch_dtype=_dtype(), use_safetensors=True
+        )
         for name, (module, kind) in own_components(index).items()
     }
 

@@ -27,7 +27,7 @@ def write_index(folder: Path, **entries: Any) -> Path:
         {"unet": [["openhearth"], "Settings"]},
         {"unet": ["openhearth.settings", "Settings"]},
         {"unet": ["openhearth.engine.image.components", "COMPONENTS"]},
-        {"unet": ["openhearth.engine.image.components.unlisted", "UNet"]},
+        {"unet": ["openhearth.engine.image.retrieval.unlisted", "UNet"]},
         {"_class_name": ["my_pipeline", "MyPipeline"]},
     ],
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from openhearth.engine.image.components import COMPONENTS
-from openhearth.engine.image.pipeline import Drawing, Pipeline
+from openhearth.engine.image.drawing import Drawing
+from openhearth.engine.image.pipeline import Pipeline
 from openhearth.errors import ModelLoadError
 from tests.image_components import OwnAutoencoder
 

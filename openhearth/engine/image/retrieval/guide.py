@@ -1,0 +1,100 @@
+"""What the embedded model's pipeline is called with: the text's states, and a canvas of sprites for each seed.
+
+Everything random is drawn from the image's own seed, so that a batch draws what single images would.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from openhearth.engine.image.drawing import Drawing
+from openhearth.engine.image.retrieval.bank import Bank
+from openhearth.engine.image.retrieval.canvas import Placed, coverage, layers, stacked
+from openhearth.engine.image.retrieval.captions import CaptionEncoder
+from openhearth.engine.image.retrieval.layout import WHOLE, Box, boxes
+from openhearth.engine.image.retrieval.prompts import Mention, Request, read_prompt
+from openhearth.engine.image.retrieval.references import MAX_THINGS, named, reference
+from openhearth.engine.image.retrieval.unet import Reference
+
+GUIDANCE_SCALE = 2.0
+_TRANSPARENT = "on a transparent background"
+
+
+class Guide:
+    """Reads prompts for a pipeline whose network is a `RetrievalUNet`, with the bank in its folder."""
+
+    def __init__(self, folder: Path, pipe: Any) -> None:
+        """Read the bank. Raises `OSError` or `ValueError` if there is none."""
+        self._vae = pipe.vae
+        self._encoder = CaptionEncoder(pipe.text_encoder, pipe.tokenizer)
+        self._bank = Bank(folder / "bank", self._encoder.embeddings)
+
+    def arguments(self, drawing: Drawing) -> dict[str, Any]:
+        """Return the arguments that take the place of the prompt."""
+        caption = drawing.prompt
+        if drawing.is_transparent and "transparent" not in caption:
+            caption = f"{caption} {_TRANSPARENT}"
+        states = self._encoder.states([caption] * len(drawing.seeds))
+        shown = Reference.join([self._shown(drawing, seed) for seed in drawing.seeds])
+        scale = GUIDANCE_SCALE if drawing.guidance_scale is None else drawing.guidance_scale
+        return {
+            "prompt": None,
+            "num_images_per_prompt": 1,
+            "prompt_embeds": states,
+            "negative_prompt_embeds": torch.zeros_like(states),
+            "guidance_scale": scale,
+            "cross_attention_kwargs": {
+                "reference": Reference.join([shown.nothing(), shown]) if scale > 1 else shown,
+            },
+        }
+
+    def _shown(self, drawing: Drawing, seed: int) -> Reference:
+        if drawing.picture is not None and not drawing.prompt.strip():
+            return self._reference([drawing.picture.convert("RGBA")], ["picture"], drawing)
+        request, random = read_prompt(drawing.prompt, self._bank.names), Random(seed)
+        placed, names = self._placed(request, _region(drawing), random)
+        return self._reference(layers(placed, drawing.size), names, drawing)
+
+    def _placed(self, request: Request, region: Box, random: Random) -> tuple[list[Placed], list[str]]:
+        """Return the sprites that a prompt asks for, in their places, and what they are called there."""
+        where = boxes(request.layout, random)
+        if request.is_reversed:
+            where.reverse()
+        things = _each(request.mentions)[: len(where)]
+        chosen = {
+            mention: random.choice(self._bank.find(mention.phrase, request.style)) for mention in request.mentions
+        }
+        placed = [
+            Placed(self._bank.picture(chosen[mention]), box.within(region), random.random() < 0.5)
+            for mention, box in zip(things, where, strict=True)
+        ]
+        return placed, [mention.phrase for mention in things]
+
+    def _reference(self, parts: Sequence[Image.Image], names: Sequence[str], drawing: Drawing) -> Reference:
+        size = drawing.size
+        edge = self._vae.config.patch_size
+        canvas = torch.from_numpy(np.array(stacked(parts, size), np.float32) / 255).movedim(-1, 0)[None]
+        covers = torch.zeros(1, MAX_THINGS, size[1] // edge, size[0] // edge)
+        covers[0, : len(parts)] = torch.from_numpy(coverage(parts, (size[0] // edge, size[1] // edge)))
+        planes = torch.cat([canvas[:, :3] * canvas[:, 3:], canvas[:, 3:]], 1)
+        planes, covers = planes.to(self._vae.device, self._vae.dtype), covers.to(self._vae.device)
+        return reference(self._vae, planes, covers, named(self._encoder, [names]))
+
+
+def _each(mentions: Sequence[Mention]) -> list[Mention]:
+    return [mention for mention in mentions for _ in range(mention.count)]
+
+
+def _region(drawing: Drawing) -> Box:
+    """Return the part of the canvas that may change."""
+    rim = drawing.mask and drawing.mask.getbbox()
+    if not rim:
+        return WHOLE
+    width, height = drawing.size
+    left, top, right, bottom = rim
+    return Box(left / width, top / height, (right - left) / width, (bottom - top) / height)

@@ -1,0 +1,138 @@
+"""What a prompt asks for: which things, how many, where; and what it merely says about the background.
+
+Plain rules over words. They decide what is looked up in the bank; the network reads the prompt as it is.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from openhearth.engine.image.retrieval.layout import Arrangement, Extent, Layout, Place
+
+MAX_THINGS = 4
+_GLUE = "_"
+
+_COUNTS = {"two": 2, "three": 3, "four": 4, "several": 3, "some": 3, "2": 2, "3": 3, "4": 4}
+_EXTENTS: dict[str, Extent] = {
+    **dict.fromkeys(("small", "tiny", "little"), "small"),
+    **dict.fromkeys(("large", "big", "huge", "giant"), "large"),
+}
+_STYLES = {
+    **dict.fromkeys(("3d", "glossy", "render", "rendered", "vivid"), "3d"),
+    **dict.fromkeys(("flat", "cartoon", "clipart"), "flat"),
+}
+_BACKGROUNDS = re.compile(
+    r"\b(?:background|backdrop|meadow|grass|grassy|field|lawn|park|garden|night|starry|stars|space|sea|ocean|water|lake"
+    r"|river|beach|seaside|shore|desert|sand|dunes|snow|snowy|winter|sunset|sunrise|evening|dusk|dawn|sky|clouds|forest"
+    r"|woods|trees|jungle|mountains|hills|underwater|city|street|town|road|room|kitchen|floor|table|desk|rain|rainy)\b"
+)
+_GROUNDS = re.compile(
+    r"\b(?:meadow|grass|grassy|field|lawn|park|garden|night|starry|beach|seaside|shore|desert|sand|dunes|snow|snowy"
+    r"|winter|sunset|sunrise|evening|dusk|dawn|forest|woods|trees|jungle|mountains|hills|city|street|town|road|room|kitchen"
+    r"|floor|table|desk|rain|rainy)\b"
+)
+_FRAMES = re.compile(
+    r"^(?:[\w-]+ ){0,4}?(?:clip art|clipart|picture|image|photo|photograph|illustration|drawing|painting|portrait"
+    r"|cartoon|icon|render|rendering|sticker|sketch|emoji|logo) (?:of|with|showing)\b"
+)
+_NO_THINGS = ("landscape", "scene", "empty scene")
+_PLACES = re.compile(r"\b(?:on|at|in|to|from) the (left|right|top|bottom)(?: side| half| corner)?\b")
+_PREPOSITIONS = re.compile(
+    r"\b(in front of|on top of|next to|close to|on|in|at|under|underneath|below|above|over|against|among|with|without"
+    r"|and|beside|near|behind|by|inside|riding|holding|eating|wearing|chasing|fighting|underwater)\b|[,;.:!?]"
+)
+_ABOVE, _BELOW = ("on top of", "above", "over", "on"), ("under", "underneath", "below")
+_IDLE = re.compile(r"^(?:(?:a|an|the|its|his|her|some|of|is|are|single|one|3d|flat|very) )+")
+_QUIET = ("without",)
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A thing in a prompt: its `phrase`, colours and all, without article, count and size."""
+
+    phrase: str
+    count: int = 1
+    extent: Extent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a prompt asks for. `style` is `3d`, `flat` or open."""
+
+    mentions: Sequence[Mention] = ()
+    arrangement: Arrangement = "row"
+    is_reversed: bool = False
+    place: Place | None = None
+    style: str | None = None
+    is_standing: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """How the things lie on a canvas of their own."""
+        count = min(MAX_THINGS, sum(mention.count for mention in self.mentions))
+        extent = self.mentions[0].extent if count == 1 else None
+        return Layout(
+            count=count, arrangement=self.arrangement, place=self.place, extent=extent, is_standing=self.is_standing
+        )
+
+
+def read_prompt(prompt: str, names: Iterable[str] = ()) -> Request:
+    """Return what a prompt asks for; the whole of it is one thing if nothing else can be made out.
+
+    `names` are known to be one thing each, such as "face with tears of joy".
+    """
+    words = " ".join(prompt.lower().split())
+    for name in sorted(names, key=len, reverse=True):
+        if " " in name and name in words:
+            words = re.sub(rf"\b{re.escape(name)}\b", name.replace(" ", _GLUE), words)
+    style = next((style for word, style in _STYLES.items() if re.search(rf"\b{word}\b", words)), None)
+    places: list[Place] = [match[1] for match in _PLACES.finditer(words)]  # type: ignore[misc]
+    bare = _PLACES.sub(" ", _FRAMES.sub("", words))
+    mentions, links = _mentions(bare)
+    is_stack = len(mentions) == 2 and links[1] in _ABOVE + _BELOW
+    return Request(
+        mentions=mentions[:MAX_THINGS],
+        arrangement="stack" if is_stack else "row",
+        is_reversed=is_stack and links[1] in _BELOW,
+        place=places[0] if places else None,
+        style=style,
+        is_standing=_GROUNDS.search(bare) is not None,
+    )
+
+
+def _mentions(words: str) -> tuple[list[Mention], list[str]]:
+    """Return the things that are mentioned, and what links each to the one before."""
+    parts = _PREPOSITIONS.split(words)
+    chunks = list(zip(["", *(link or "," for link in parts[1::2])], parts[::2], strict=True))
+    found: list[Mention] = []
+    links: list[str] = []
+    for link, chunk in chunks:
+        is_behind = link not in ("", "and", ",", "with") and _BACKGROUNDS.search(chunk) is not None
+        mention = None if is_behind or link in _QUIET or "background" in chunk else _mention(chunk)
+        if mention is not None:
+            found.append(mention)
+            links.append(link)
+    if not found and not _BACKGROUNDS.search(words):
+        found, links = [Mention(words.replace(_GLUE, " "))], [""]
+    return found, links
+
+
+def _mention(chunk: str) -> Mention | None:
+    chunk = _IDLE.sub("", chunk.strip() + " ").strip()
+    first, _, rest = chunk.partition(" ")
+    if first in _COUNTS and rest:
+        inner = _mention(rest)
+        return inner and Mention(_singular(inner.phrase), _COUNTS[first], inner.extent)
+    if first in _EXTENTS and rest:
+        inner = _mention(rest)
+        return inner and Mention(inner.phrase, inner.count, _EXTENTS[first])
+    is_style = all(word in _STYLES for word in chunk.split())
+    return None if is_style or chunk in _NO_THINGS else Mention(chunk.replace(_GLUE, " "))
+
+
+def _singular(phrase: str) -> str:
+    if phrase.endswith("ies"):
+        return phrase[:-3] + "y"
+    if phrase.endswith(("ches", "shes", "xes", "sses")):
+        return phrase[:-2]
+    return phrase[:-1] if phrase.endswith("s") and not phrase.endswith("ss") else phrase

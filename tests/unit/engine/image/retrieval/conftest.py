@@ -1,0 +1,20 @@
+"""A tiny model, made once."""
+
+from pathlib import Path
+
+import pytest
+
+from openhearth.engine.image.pipeline import Pipeline
+from tests.retrieval_model import build_retrieval_model
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the model."""
+    return build_retrieval_model(tmp_path_factory.mktemp("retrieval") / "model")
+
+
+@pytest.fixture(scope="session")
+def pipeline(folder: Path) -> Pipeline:
+    """Give the model in memory."""
+    return Pipeline(folder)
