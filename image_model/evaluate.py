@@ -1,0 +1,236 @@
+"""Measure the packaged model as it is served: `python -m image_model.evaluate`.
+
+Four figures over prompts that training has never seen, and a grid of 48 samples. The scorer names things; colours are
+measured on the pixels. The same is measured on scenes that were composed, not drawn: the best that can be had.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Resampling
+
+from image_model.backgrounds import SCENES
+from image_model.colours import BACKGROUND_COLOURS, COLOURS
+from image_model.data import planes
+from image_model.package import complete
+from image_model.paths import DECODER, EVALUATION, PACKAGE, SCORER
+from image_model.scenes import COLOURED_FOR_TEST, Imagination, Thing, is_held_out
+from image_model.sprites import Sprites
+from image_model.text import encoder
+from openhearth.engine.image.drawing import Drawing
+from openhearth.engine.image.pipeline import Pipeline
+from openhearth.engine.image.retrieval.patch_vae import PatchVAE
+from openhearth.engine.image.retrieval.scorer import Scorer
+
+GATES = {"object_top5": 0.7, "colour": 0.85, "background": 0.9, "both_objects": 0.5}
+GRID = Path(__file__).with_name("samples.txt")
+_EDGE = 256
+_COLUMNS = 8
+
+Draw = Callable[[str, int], Image.Image]
+
+
+def main() -> None:
+    """Measure, write the figures and the grid, and say which gates hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--fewer", type=int, default=1, help="take only every so many-th prompt")
+    arguments = parser.parse_args()
+    pipeline = Pipeline(complete(PACKAGE))
+
+    def draw(prompt: str, seed: int) -> Image.Image:
+        drawing = Drawing(
+            prompt=prompt,
+            seeds=[seed],
+            size=(_EDGE, _EDGE),
+            num_inference_steps=arguments.steps,
+            guidance_scale=arguments.guidance_scale,
+            is_transparent="transparent" in prompt,
+        )
+        return pipeline.draw(drawing, lambda step: None)[0]
+
+    figures = measure(Judge(Sprites.load()), draw, arguments.fewer)
+    EVALUATION.mkdir(parents=True, exist_ok=True)
+    (EVALUATION / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    grid(draw, GRID.read_text("utf-8").splitlines()).save(EVALUATION / "samples.png")
+    for name, gate in GATES.items():
+        print(f"{name}: {figures[name]:.3f} ({'holds' if figures[name] >= gate else 'fails'}, gate {gate})")
+
+
+def measure(judge: "Judge", draw: Draw, fewer: int = 1) -> dict[str, float]:
+    """Return the four figures, each between 0 and 1."""
+    kinds: dict[str, tuple[Sequence[tuple[str, Any]], Callable[[Image.Image, Any], bool]]] = {
+        "object_top5": (object_prompts(judge.sprites), judge.shows),
+        "colour": (colour_prompts(judge.sprites), judge.has_colour),
+        "background": (background_prompts(judge.sprites), judge.has_background),
+        "both_objects": (pair_prompts(judge.sprites), judge.shows_both),
+    }
+    return {name: _share(prompts[::fewer], draw, is_right) for name, (prompts, is_right) in kinds.items()}
+
+
+def object_prompts(sprites: Sprites, count: int = 200) -> list[tuple[str, str]]:
+    """Return prompts for single things, half of them things that training never showed, and their names."""
+    names = sorted({info.name: info for info in sprites.infos})
+    random = Random(11)
+    unseen = [name for name in names if is_held_out(name)]
+    seen = [name for name in names if not is_held_out(name)]
+    chosen = random.sample(unseen, min(count // 2, len(unseen)))
+    chosen += random.sample(seen, count - len(chosen))
+    scenes = [*SCENES, *BACKGROUND_COLOURS]
+    wholes = [(name, random.choice([scene for scene in scenes if is_held_out(name, scene)])) for name in chosen]
+    return [(f"{_article(sprites, name)} {_behind(scene)}", name) for name, scene in wholes]
+
+
+def colour_prompts(sprites: Sprites) -> list[tuple[str, str]]:
+    """Return prompts for twelve colours of twenty things that training never showed in another colour."""
+    pairs = [(colour, name) for name in sorted(COLOURED_FOR_TEST) for colour in COLOURS]
+    return [(f"a {colour} {name} on {_contrast(colour)} background", colour) for colour, name in pairs]
+
+
+def background_prompts(sprites: Sprites, count: int = 120) -> list[tuple[str, str]]:
+    """Return prompts for every plain colour and every landscape, and its name."""
+    random, kinds = Random(13), [*BACKGROUND_COLOURS, *SCENES]
+    names = sorted({info.name for info in sprites.infos})
+    chosen = [kinds[number % len(kinds)] for number in range(count)]
+    things = [random.choice([name for name in names if is_held_out(name, kind)]) for kind in chosen]
+    return [(f"{_article(sprites, name)} {_behind(kind)}", kind) for name, kind in zip(things, chosen, strict=True)]
+
+
+def pair_prompts(sprites: Sprites, count: int = 100) -> list[tuple[str, tuple[str, str]]]:
+    """Return prompts for two things side by side that training never showed together."""
+    random, names = Random(17), sorted({info.name for info in sprites.infos})
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < count:
+        first, second = random.sample(names, 2)
+        if is_held_out(first, second):
+            pairs.append((first, second))
+    return [(f"{_article(sprites, first)} and {_article(sprites, second)}", (first, second)) for first, second in pairs]
+
+
+class Judge:
+    """Says whether a picture shows what it should."""
+
+    def __init__(self, sprites: Sprites) -> None:
+        self.sprites = sprites
+        self._vae = PatchVAE.from_pretrained(DECODER / "vae").eval()
+        self._scorer = Scorer.from_pretrained(SCORER / "scorer").eval()
+
+    def shows(self, picture: Image.Image, name: str, best: int = 5) -> bool:
+        """Whether a name is among the best for a picture, of all there are."""
+        return name in self._ranked(picture, self._names, "a {}")[:best]
+
+    def shows_both(self, picture: Image.Image, names: tuple[str, str]) -> bool:
+        """Whether the left half shows one of two things, and the right half the other."""
+        halves = [
+            picture.crop((left, 64, left + 128, 192)).resize((_EDGE, _EDGE), Resampling.BICUBIC) for left in (0, 128)
+        ]
+        first, second = names
+        return all(map(self.shows, halves, (first, second))) or all(map(self.shows, halves, (second, first)))
+
+    def has_colour(self, picture: Image.Image, colour: str) -> bool:
+        """Whether most of what differs from the background is nearest to this colour."""
+        pixels = np.asarray(picture.convert("RGB"), np.float32)
+        behind = np.median(_rim(pixels), 0)
+        shown = pixels[np.abs(pixels - behind).max(-1) > 40]
+        return len(shown) > 0 and _most_common(shown, COLOURS) == colour
+
+    def has_background(self, picture: Image.Image, name: str) -> bool:
+        """Whether the rim of a picture has a colour, or its whole is like a landscape more than like all others."""
+        if name in BACKGROUND_COLOURS:
+            rim = _rim(np.asarray(picture.convert("RGB"), np.float32))
+            return _most_common(rim, BACKGROUND_COLOURS) == name
+        return self._ranked(picture, list(SCENES), "a thing {}")[0] == name
+
+    def _ranked(self, picture: Image.Image, names: list[str], frame: str) -> list[str]:
+        with torch.no_grad():
+            pixels = torch.from_numpy(np.array(picture.convert("RGBA")))[None]
+            seen = self._scorer(self._vae.encode_planes(planes(pixels)))[0]
+        return [names[place] for place in (self._meanings(names, frame) @ seen).argsort(descending=True).tolist()]
+
+    def _meanings(self, names: list[str], frame: str) -> Any:
+        if names is self._names:
+            return self._meanings_of_names
+        return encoder().embeddings([frame.format(SCENES[name].phrases[0]) for name in names])
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return sorted({info.name for info in self.sprites.infos})
+
+    @cached_property
+    def _meanings_of_names(self) -> Any:
+        return torch.cat([encoder().embeddings([f"a {name}"]) for name in self._names])
+
+
+def grid(draw: Draw, prompts: Sequence[str]) -> Image.Image:
+    """Return samples side by side, in the order of their prompts."""
+    sheet = Image.new("RGB", (_COLUMNS * _EDGE, -(-len(prompts) // _COLUMNS) * _EDGE), "white")
+    for number, prompt in enumerate(prompts):
+        picture = draw(prompt, number)
+        is_clear = picture.mode == "RGBA" and "transparent" in prompt
+        row, column = divmod(number, _COLUMNS)
+        sheet.paste(picture.convert("RGB"), (column * _EDGE, row * _EDGE), picture if is_clear else None)
+    return sheet
+
+
+def composed(sprites: Sprites) -> Iterator[tuple[str, Image.Image]]:
+    """Give scenes that were put together by hand, for the judge to be judged on."""
+    imagination, random = Imagination(sprites, "held_out", holds_out_concepts=False), Random(19)
+    for number, info in enumerate(sprites.infos[:: len(sprites.infos) // 100]):
+        scene = imagination.described((Thing(number * (len(sprites.infos) // 100), info.name),), random)
+        yield info.name, Image.fromarray(imagination.draw(scene, random).target)
+
+
+def _share(prompts: Sequence[tuple[str, Any]], draw: Draw, is_right: Callable[[Image.Image, Any], bool]) -> float:
+    right = [is_right(draw(prompt, seed), wanted) for seed, (prompt, wanted) in enumerate(prompts)]
+    return sum(right) / len(right)
+
+
+def _rim(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([pixels[:6].reshape(-1, 3), pixels[:, :6].reshape(-1, 3), pixels[:, -6:].reshape(-1, 3)])
+
+
+def _most_common(pixels: NDArray[np.float32], table: dict[str, tuple[int, int, int]]) -> str:
+    """Return the name that most of the pixels are nearest to, in CIE Lab."""
+    names = list(table)
+    distance = _lab(pixels[:, None]) - _lab(np.array([list(table.values())], np.float32))
+    nearest = np.square(distance).sum(-1).argmin(-1)
+    return names[Counter(nearest.tolist()).most_common(1)[0][0]]
+
+
+def _lab(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    linear = np.where(rgb <= 10.3, rgb / 255 / 12.92, ((rgb / 255 + 0.055) / 1.055) ** 2.4)
+    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1).astype(np.float32)
+
+
+def _article(sprites: Sprites, name: str) -> str:
+    is_plural = next(info.is_plural for info in sprites.infos if info.name == name)
+    return name if is_plural else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _behind(kind: str) -> str:
+    if kind in SCENES:
+        return SCENES[kind].phrases[0]
+    return f"on {'an' if kind[0] in 'aeiou' else 'a'} {kind} background"
+
+
+def _contrast(colour: str) -> str:
+    return "a light green" if colour in ("white", "gray", "black", "yellow") else "a white"
+
+
+if __name__ == "__main__":
+    main()

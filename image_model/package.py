@@ -1,0 +1,105 @@
+"""Put the model together as it is shipped: `python -m image_model.package --variant retrieval`.
+
+A diffusers directory without its text encoder, which is the embedding model that openhearth brings along anyway.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import diffusers
+import torch
+
+from image_model.bank import write_bank
+from image_model.fetch import read_manifest
+from image_model.paths import DECODER, DENOISER, PACKAGE
+from image_model.sprites import Sprites
+from openhearth.engine.image.retrieval.patch_vae import PatchVAE
+from openhearth.engine.image.retrieval.unet import RetrievalUNet
+from openhearth.settings import DEFAULT_EMBEDDING_MODEL, load_settings
+
+MAX_BYTES = 60_000_000
+CARD = Path(__file__).with_name("MODEL_CARD.md")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_ENCODER_FILES = ("config.json", "model.safetensors")
+
+
+def main() -> None:
+    """Write the package, and say how large it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variant", choices=("retrieval", "text"), default="retrieval")
+    parser.add_argument("--unet", type=Path, help="a network other than the one that the variant's training wrote")
+    arguments = parser.parse_args()
+    size = write_package(arguments.unet or DENOISER / arguments.variant / "unet", PACKAGE)
+    print(f"{PACKAGE}: {size / 1e6:.1f} MB")
+
+
+def write_package(unet: Path, folder: Path) -> int:
+    """Write the package and return its size in bytes. Raises `ValueError` if it is too large to ship."""
+    folder.mkdir(parents=True, exist_ok=True)
+    RetrievalUNet.from_pretrained(unet).to(torch.float16).save_pretrained(folder / "unet")
+    PatchVAE.from_pretrained(DECODER / "vae").to(torch.float16).save_pretrained(folder / "vae")
+    scheduler().save_pretrained(folder / "scheduler")
+    if not (folder / "bank" / "bank.json").exists():
+        write_bank(Sprites.load(), folder / "bank")
+    (folder / "model_index.json").write_text(json.dumps(model_index(), indent=2) + "\n", "utf-8")
+    (folder / "NOTICE").write_text(notice(), "utf-8")
+    if CARD.exists():
+        shutil.copy(CARD, folder / "README.md")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    if size > MAX_BYTES:
+        raise ValueError(f"The package has {size} bytes, more than {MAX_BYTES}.")
+    return size
+
+
+def complete(folder: Path) -> Path:
+    """Link the text encoder into a package, so that it can be loaded; return the folder."""
+    source = load_settings().models.expanduser() / DEFAULT_EMBEDDING_MODEL
+    for part, files in (("text_encoder", _ENCODER_FILES), ("tokenizer", _TOKENIZER_FILES)):
+        (folder / part).mkdir(exist_ok=True)
+        for file in files:
+            (folder / part / file).unlink(missing_ok=True)
+            (folder / part / file).symlink_to(source / file)
+    return folder
+
+
+def scheduler() -> diffusers.DPMSolverMultistepScheduler:
+    """Return the scheduler: DPM-Solver++ on the straight path of flow matching."""
+    return diffusers.DPMSolverMultistepScheduler(
+        use_flow_sigmas=True,
+        prediction_type="flow_prediction",
+        flow_shift=1.0,
+        final_sigmas_type="zero",
+        steps_offset=1,
+    )
+
+
+def model_index() -> dict[str, object]:
+    """Return what diffusers reads first."""
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "BertModel"],
+        "tokenizer": ["transformers", "BertTokenizer"],
+        "unet": ["openhearth.engine.image.retrieval.unet", "RetrievalUNet"],
+        "vae": ["openhearth.engine.image.retrieval.patch_vae", "PatchVAE"],
+    }
+
+
+def notice() -> str:
+    """Return whose art the weights and the bank are made of."""
+    entries = (
+        f"{entry['content']}\n  npm package {entry['package']} {entry['version']}, {entry['license']}"
+        for entry in read_manifest().values()
+    )
+    return "\n\n".join(("The bank of sprites contains, and the network was trained on, this art:", *entries)) + "\n"
+
+
+if __name__ == "__main__":
+    main()
