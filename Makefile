@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test check format bench clean
+.PHONY: help serve test check format bench image-model clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -39,6 +39,14 @@ format: .venv/.test  ## put the source into the house format
 
 bench: .venv/.base  ## run every benchmark; each prints JSON on its last line
 	$(PYTHON) -m benchmarks
+
+.venv/.image-model: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e '.[image-model]'
+	@touch $@ .venv/.base
+
+image-model: .venv/.image-model  ## make the embedded image model: hours, resumable, alone on the machine
+	$(BIN)/openhearth pull
+	$(BIN)/python -m image_model
 
 clean:  ## remove the environment and the caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -83,13 +83,13 @@ def object_prompts(sprites: Sprites, count: int = 200) -> list[tuple[str, str]]:
     """Return prompts for single things, half of them things that training never showed, and their names."""
     names = sorted({info.name: info for info in sprites.infos})
     random = Random(11)
-    unseen = [name for name in names if is_held_out(name)]
-    seen = [name for name in names if not is_held_out(name)]
+    scenes = [*SCENES, *BACKGROUND_COLOURS]
+    new = {name: [scene for scene in scenes if is_held_out(name, scene)] for name in names}
+    unseen = [name for name in names if new[name] and is_held_out(name)]
+    seen = [name for name in names if new[name] and not is_held_out(name)]
     chosen = random.sample(unseen, min(count // 2, len(unseen)))
     chosen += random.sample(seen, count - len(chosen))
-    scenes = [*SCENES, *BACKGROUND_COLOURS]
-    wholes = [(name, random.choice([scene for scene in scenes if is_held_out(name, scene)])) for name in chosen]
-    return [(f"{_article(sprites, name)} {_behind(scene)}", name) for name, scene in wholes]
+    return [(f"{_article(sprites, name)} {_behind(random.choice(new[name]))}", name) for name in chosen]
 
 
 def colour_prompts(sprites: Sprites) -> list[tuple[str, str]]:

@@ -61,3 +61,11 @@ class Run:
         torch.save(state, part)
         os.replace(part, self.folder / "state.pt")
         self._saved = time.monotonic()
+
+
+def last_value(folder: Path, name: str, default: float) -> float:
+    """Return what a training in `folder` logged last under a name."""
+    file = folder / "log.jsonl"
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    values = [entry[name] for entry in map(json.loads, lines) if name in entry]
+    return float(values[-1]) if values else default

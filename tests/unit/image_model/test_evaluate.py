@@ -36,12 +36,14 @@ def test_a_plain_background_is_recognised(name: str) -> None:
 
 def test_prompts_were_not_trained_on(sprites: Sprites) -> None:
     """Every combination is one that is held out."""
-    many = tuple(replace(sprites.infos[0], name=f"thing {number}") for number in range(300))
+    many = tuple(
+        replace(sprites.infos[0], name=f"{kind} {number}") for kind in ("ball", "key", "hat") for number in range(99)
+    )
     sprites = Sprites(sprites.pixels, many)
 
     assert all(is_held_out(*names) for _, names in pair_prompts(sprites, 5))
     assert len(colour_prompts(sprites)) == 240
-    for prompt, name in object_prompts(sprites, 4):
+    for prompt, name in object_prompts(sprites, 8):
         assert name in prompt
     for prompt, kind in background_prompts(sprites, 3):
         assert kind.split()[0] in prompt

