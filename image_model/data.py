@@ -18,7 +18,8 @@ class SceneBatch:
     """Examples side by side: `targets` and `canvases` are uint8 [B, 256, 256, 4], `covers` float [B, 4, 16, 16]."""
 
     captions: list[str]
-    phrases: list[tuple[str, ...]]
+    colours: list[tuple[str, ...]]
+    backgrounds: list[str]
     targets: Any
     canvases: Any
     covers: Any
@@ -28,7 +29,8 @@ def collate(examples: Sequence[Example]) -> SceneBatch:
     """Return one batch."""
     return SceneBatch(
         captions=[example.caption for example in examples],
-        phrases=[example.phrases for example in examples],
+        colours=[example.colours for example in examples],
+        backgrounds=[example.background for example in examples],
         targets=torch.from_numpy(np.stack([example.target for example in examples])),
         canvases=torch.from_numpy(np.stack([example.canvas for example in examples])),
         covers=torch.from_numpy(np.stack([example.covers for example in examples])),
@@ -39,7 +41,7 @@ def copied(example: Example) -> Example:
     """Return the task to draw again what is shown, without words; variations of a picture want that."""
     covers = np.zeros_like(example.covers)
     covers[0] = 1
-    return replace(example, caption="", phrases=("picture",), canvas=example.target, covers=covers)
+    return replace(example, caption="", colours=("",), background="", canvas=example.target, covers=covers)
 
 
 def planes(pictures: Any) -> Any:
@@ -73,8 +75,9 @@ class SceneStream(IterableDataset[Example]):
         )
         random = Random(self._seed)
         while True:
-            example = imagination.draw(imagination.scene(random), random)
-            yield copied(example) if random.random() < self._copies else example
+            roll = random.random() / self._copies if self._copies else 2.0
+            example = imagination.draw(imagination.scene(random), random, shows_background=1 < roll < 2)
+            yield copied(example) if roll < 1 else example
 
 
 def batches(stream: SceneStream, batch_size: int) -> Iterator[SceneBatch]:

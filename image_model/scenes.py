@@ -38,20 +38,28 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a picture shows, in words and in boxes. `background` is a key of `PLAIN` or `SCENES`, or a word for none."""
+    """What a picture shows, in words and in boxes.
+
+    `background` is a key of `PLAIN` or `SCENES`, or a word for none; `behind` is what the caption says of it.
+    """
 
     caption: str
     things: tuple[Thing, ...]
     layout: Layout
     background: str
+    behind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture: `target` and `canvas`, what is shown beforehand, are uint8 [256, 256, 4]; `covers` [4, 16, 16]."""
+    """One picture: `target` and `canvas`, what is shown beforehand, are uint8 [256, 256, 4]; `covers` [4, 16, 16].
+
+    `colours` are those that the things take on, empty for their own; `background` is what is said of it.
+    """
 
     caption: str
-    phrases: tuple[str, ...]
+    colours: tuple[str, ...]
+    background: str
     target: NDArray[np.uint8]
     canvas: NDArray[np.uint8]
     covers: NDArray[np.float32]
@@ -92,21 +100,26 @@ class Imagination:
             if self._belongs(scene):
                 return scene
 
-    def draw(self, scene: Scene, random: Random) -> Example:
-        """Draw a scene; a second time it looks a little different."""
+    def draw(self, scene: Scene, random: Random, *, shows_background: bool = False) -> Example:
+        """Draw a scene; a second time it looks a little different.
+
+        With `shows_background`, the canvas has that already, as when something is drawn into a picture.
+        """
         where = boxes(scene.layout, random)
         mirrored = [random.random() < 0.5 for _ in where]
         shown = layers(self._placed(scene, where, mirrored, in_own_colours=True), (EDGE, EDGE))
         drawn = shown
         if any(thing.colour for thing in scene.things):
             drawn = layers(self._placed(scene, where, mirrored, in_own_colours=False), (EDGE, EDGE))
+        behind = _behind(scene, shown, random)
         covers = np.zeros((MAX_THINGS, GRID, GRID), np.float32)
         covers[: len(shown)] = coverage(shown, (GRID, GRID))
         return Example(
             caption=scene.caption,
-            phrases=tuple(thing.phrase for thing in scene.things),
-            target=np.asarray(_composed(scene, drawn, random)),
-            canvas=np.asarray(stacked(shown, (EDGE, EDGE))),
+            colours=tuple(thing.colour or "" for thing in scene.things),
+            background="" if shows_background and behind else scene.behind,
+            target=np.asarray(stacked([*behind, *drawn], (EDGE, EDGE))),
+            canvas=np.asarray(stacked([*behind, *shown] if shows_background else shown, (EDGE, EDGE))),
             covers=covers,
         )
 
@@ -161,7 +174,7 @@ class Imagination:
         subject, layout = _subject(things, infos, is_standing, random)
         phrase = _background_phrase(background, behind, random)
         style = infos[0].style if infos else "flat"
-        return Scene(_worded(subject, phrase, style, random), things, layout, background)
+        return Scene(_worded(subject, phrase, style, random), things, layout, background, phrase)
 
 
 def _name(info: SpriteInfo, random: Random) -> str:
@@ -248,15 +261,13 @@ def _worded(subject: str, background: str, style: str, random: Random) -> str:
     return words
 
 
-def _composed(scene: Scene, parts: Sequence[Image.Image], random: Random) -> Image.Image:
-    things = stacked(parts, (EDGE, EDGE))
+def _behind(scene: Scene, parts: Sequence[Image.Image], random: Random) -> list[Image.Image]:
+    """Return what is behind the things of a scene, with their shadows: one picture in RGBA, or none."""
     if scene.background == "transparent":
-        return things
+        return []
     background = {**PLAIN, **SCENES}.get(scene.background)
     behind = background.paint(random) if background else unnamed(random)
     if background and background.has_ground:
         rims = [part.getchannel("A").getbbox() for part in parts]
         behind = with_shadows(behind, [rim for rim in rims if rim])
-    picture = behind.convert("RGBA")
-    picture.alpha_composite(things)
-    return picture
+    return [behind.convert("RGBA")]

@@ -19,7 +19,8 @@ def test_scenes_are_drawn_as_described(sprites: Sprites) -> None:
 
     example, again = imagination.draw(scene, Random(5)), imagination.draw(scene, Random(5))
 
-    assert example.phrases == ("blue ball",)
+    assert example.colours == ("blue",)
+    assert "transparent background" in example.background
     assert "blue ball" in scene.caption
     assert "transparent" in scene.caption
     assert (example.target == again.target).all()
@@ -107,3 +108,17 @@ def test_a_stream_repeats_itself(sprites: Sprites, monkeypatch: pytest.MonkeyPat
     assert first.caption == again.caption
     assert (first.target == again.target).all()
     assert copy.caption == ""
+
+
+def test_a_canvas_may_have_its_background(sprites: Sprites) -> None:
+    """Then nothing is said of it, and only what takes on another colour is drawn otherwise than it is shown."""
+    imagination = Imagination(sprites, "train")
+    scene = imagination.described((Thing(0, "ball", "blue"),), Random(1), background="meadow")
+
+    example = imagination.draw(scene, Random(5), shows_background=True)
+
+    uncovered = np.kron(example.covers[0] == 0, np.ones((16, 16))) > 0
+    assert example.background == ""
+    assert (example.canvas[..., 3] == 255).all()
+    assert (example.canvas[uncovered] == example.target[uncovered]).all()
+    assert (example.canvas != example.target).any()

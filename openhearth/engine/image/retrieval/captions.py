@@ -41,8 +41,9 @@ class CaptionEncoder:
         return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
     def phrases(self, texts: Sequence[str]) -> Any:
-        """Return [B, D]: the embeddings at the scale of the network's features, about 1 for each number."""
-        return self.embeddings(texts) * self.width**0.5
+        """Return [B, D]: the embeddings at the scale of the network's features, about 1 a number; "" gives zeros."""
+        said = torch.tensor([[bool(text)] for text in texts], device=self.device)
+        return self.embeddings(texts) * self.width**0.5 * said
 
     def _read(self, texts: Sequence[str]) -> tuple[Any, Any]:
         tokens = self._tokenizer(

@@ -4,6 +4,7 @@ Everything random is drawn from the image's own seed, so that a batch draws what
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,11 +19,20 @@ from openhearth.engine.image.retrieval.canvas import Placed, coverage, layers, s
 from openhearth.engine.image.retrieval.captions import CaptionEncoder
 from openhearth.engine.image.retrieval.layout import WHOLE, Box, boxes
 from openhearth.engine.image.retrieval.prompts import Mention, Request, read_prompt
-from openhearth.engine.image.retrieval.references import MAX_THINGS, named, reference
+from openhearth.engine.image.retrieval.references import MAX_THINGS, colours_of, reference
 from openhearth.engine.image.retrieval.unet import Reference
 
 GUIDANCE_SCALE = 2.0
 _TRANSPARENT = "on a transparent background"
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """What is shown: layers in RGBA, the colours that they take on, and what is said of the background."""
+
+    parts: Sequence[Image.Image]
+    colours: Sequence[str] = ()
+    background: str = ""
 
 
 class Guide:
@@ -55,13 +65,14 @@ class Guide:
 
     def _shown(self, drawing: Drawing, seed: int) -> Reference:
         if drawing.picture is not None and not drawing.prompt.strip():
-            return self._reference([drawing.picture.convert("RGBA")], ["picture"], drawing)
+            return self._reference(_Canvas([drawing.picture.convert("RGBA")]), drawing)
         request, random = read_prompt(drawing.prompt, self._bank.names), Random(seed)
-        placed, names = self._placed(request, _region(drawing), random)
-        return self._reference(layers(placed, drawing.size), names, drawing)
+        placed, colours = self._placed(request, _region(drawing), random)
+        background = _TRANSPARENT if drawing.is_transparent else request.background
+        return self._reference(_Canvas(layers(placed, drawing.size), colours, background), drawing)
 
     def _placed(self, request: Request, region: Box, random: Random) -> tuple[list[Placed], list[str]]:
-        """Return the sprites that a prompt asks for, in their places, and what they are called there."""
+        """Return the sprites that a prompt asks for, in their places, and what colour each takes on."""
         where = boxes(request.layout, random)
         if request.is_reversed:
             where.reverse()
@@ -73,17 +84,18 @@ class Guide:
             Placed(self._bank.picture(chosen[mention]), box.within(region), random.random() < 0.5)
             for mention, box in zip(things, where, strict=True)
         ]
-        return placed, [mention.phrase for mention in things]
+        return placed, [mention.colour_for(chosen[mention].name) for mention in things]
 
-    def _reference(self, parts: Sequence[Image.Image], names: Sequence[str], drawing: Drawing) -> Reference:
-        size = drawing.size
+    def _reference(self, canvas: "_Canvas", drawing: Drawing) -> Reference:
+        parts, size = canvas.parts, drawing.size
         edge = self._vae.config.patch_size
-        canvas = torch.from_numpy(np.array(stacked(parts, size), np.float32) / 255).movedim(-1, 0)[None]
+        pixels = torch.from_numpy(np.array(stacked(parts, size), np.float32) / 255).movedim(-1, 0)[None]
         covers = torch.zeros(1, MAX_THINGS, size[1] // edge, size[0] // edge)
         covers[0, : len(parts)] = torch.from_numpy(coverage(parts, (size[0] // edge, size[1] // edge)))
-        planes = torch.cat([canvas[:, :3] * canvas[:, 3:], canvas[:, 3:]], 1)
+        planes = torch.cat([pixels[:, :3] * pixels[:, 3:], pixels[:, 3:]], 1)
         planes, covers = planes.to(self._vae.device, self._vae.dtype), covers.to(self._vae.device)
-        return reference(self._vae, planes, covers, named(self._encoder, [names]))
+        colours = colours_of(self._encoder, [canvas.colours])
+        return reference(self._vae, planes, covers, colours, self._encoder.phrases([canvas.background]))
 
 
 def _each(mentions: Sequence[Mention]) -> list[Mention]:

@@ -75,6 +75,16 @@ class PatchVAE(ModelMixin, ConfigMixin):
         kernels = (self.basis / self.scale[:, None]).unflatten(1, self._patch)
         return functional.conv2d(planes, kernels, -start, stride=self.config.patch_size)
 
+    def encode_shares(self, plane: Any) -> Any:
+        """Return, as [B, 4, latent_channels, H/16, W/16], what a plane [B, 1, H, W] adds to the code in each colour.
+
+        A code is linear in the planes: where the plane is tinted, the sum of these is added, each times the share
+        of its colour: red, green, blue, alpha.
+        """
+        kernels = (self.basis / self.scale[:, None]).unflatten(1, self._patch).movedim(1, 0).flatten(0, 1)[:, None]
+        shares = functional.conv2d(plane, kernels, stride=self.config.patch_size)
+        return shares.unflatten(1, (_PLANES, -1))
+
     def decode_planes(self, latents: Any) -> Any:
         """Return the premultiplied planes of a code, from about 0 to about 1."""
         step = self.config.patch_size // _STAGE

@@ -44,6 +44,14 @@ _PREPOSITIONS = re.compile(
 _ABOVE, _BELOW = ("on top of", "above", "over", "on"), ("under", "underneath", "below")
 _IDLE = re.compile(r"^(?:(?:a|an|the|its|his|her|some|of|is|are|single|one|3d|flat|very) )+")
 _QUIET = ("without",)
+COLOURS = frozenset(
+    (
+        "red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "black", "gray", "grey", "white",
+        "crimson", "scarlet", "golden", "gold", "silver", "violet", "turquoise", "cyan", "magenta", "lime", "beige",
+    )
+)  # fmt: skip
+"""Words that say which colour a thing takes on."""
+_SHADES = frozenset(("light", "dark", "bright", "pale", "navy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,15 @@ class Mention:
     phrase: str
     count: int = 1
     extent: Extent | None = None
+
+    def colour_for(self, name: str) -> str:
+        """Return the colour that something of this name has to take on; empty if none, or if the name says it."""
+        words = self.phrase.split()[:-1]
+        colours = [word for word in words if word in COLOURS]
+        if not colours or set(colours) & set(name.split()):
+            return ""
+        shade = [word for word in words if word in _SHADES and words[words.index(word) + 1 :][:1] == colours[:1]]
+        return " ".join([*shade, colours[0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,7 @@ class Request:
     place: Place | None = None
     style: str | None = None
     is_standing: bool = False
+    background: str = ""
 
     @property
     def layout(self) -> Layout:
@@ -88,7 +106,7 @@ def read_prompt(prompt: str, names: Iterable[str] = ()) -> Request:
     style = next((style for word, style in _STYLES.items() if re.search(rf"\b{word}\b", words)), None)
     places: list[Place] = [match[1] for match in _PLACES.finditer(words)]  # type: ignore[misc]
     bare = _PLACES.sub(" ", _FRAMES.sub("", words))
-    mentions, links = _mentions(bare)
+    mentions, links, behind = _mentions(bare)
     is_stack = len(mentions) == 2 and links[1] in _ABOVE + _BELOW
     return Request(
         mentions=mentions[:MAX_THINGS],
@@ -97,24 +115,28 @@ def read_prompt(prompt: str, names: Iterable[str] = ()) -> Request:
         place=places[0] if places else None,
         style=style,
         is_standing=_GROUNDS.search(bare) is not None,
+        background=behind,
     )
 
 
-def _mentions(words: str) -> tuple[list[Mention], list[str]]:
-    """Return the things that are mentioned, and what links each to the one before."""
+def _mentions(words: str) -> tuple[list[Mention], list[str], str]:
+    """Return the things that are mentioned, what links each to the one before, and what is said of the background."""
     parts = _PREPOSITIONS.split(words)
     chunks = list(zip(["", *(link or "," for link in parts[1::2])], parts[::2], strict=True))
     found: list[Mention] = []
     links: list[str] = []
+    behind: list[str] = []
     for link, chunk in chunks:
         is_behind = link not in ("", "and", ",", "with") and _BACKGROUNDS.search(chunk) is not None
-        mention = None if is_behind or link in _QUIET or "background" in chunk else _mention(chunk)
+        is_behind = is_behind or "background" in chunk or link == "underwater"
+        behind += [f"{link} {chunk.strip()}".strip(" ,")] * is_behind
+        mention = None if is_behind or link in _QUIET else _mention(chunk)
         if mention is not None:
             found.append(mention)
             links.append(link)
     if not found and not _BACKGROUNDS.search(words):
         found, links = [Mention(words.replace(_GLUE, " "))], [""]
-    return found, links
+    return found, links, " ".join(behind)
 
 
 def _mention(chunk: str) -> Mention | None:

@@ -10,20 +10,25 @@ from openhearth.engine.image.retrieval.patch_vae import PatchVAE
 from openhearth.engine.image.retrieval.unet import Reference
 
 MAX_THINGS = 4
+_LIGHT = (0.3, 0.59, 0.11)
 
 
-def reference(vae: PatchVAE, planes: Any, covers: Any, phrases: Any) -> Reference:
-    """Return the reference to canvases, premultiplied planes [B, 4, H, W], with their `covers` and `phrases`."""
-    with torch.no_grad():
-        codes = vae.encode_planes(planes)
-        on_white = vae.encode_planes(planes + (1 - planes[:, 3:]))
-    return Reference(codes, on_white - codes, covers, phrases)
+@torch.no_grad()
+def reference(vae: PatchVAE, planes: Any, covers: Any, colours: Any, background: Any) -> Reference:
+    """Return the reference to canvases, premultiplied planes [B, 4, H, W]; see `Reference` for the others."""
+    light = (planes[:, :3] * planes.new_tensor(_LIGHT)[:, None, None]).sum(1, keepdim=True)
+    return Reference(
+        codes=vae.encode_planes(planes),
+        gaps=vae.encode_shares(1 - planes[:, 3:]),
+        shades=vae.encode_shares(light)[:, :3],
+        covers=covers,
+        colours=colours,
+        background=background,
+    )
 
 
-def named(encoder: CaptionEncoder, names: Sequence[Sequence[str]]) -> Any:
-    """Return the phrases [B, 4, D] of up to four names for each canvas, zeros where there are fewer."""
-    flat = [name for each in names for name in each]
-    vectors = iter(encoder.phrases(flat)) if flat else iter(())
-    nothing = torch.zeros(encoder.width, device=encoder.device)
-    rows = [[next(vectors) for _ in each] + [nothing] * (MAX_THINGS - len(each)) for each in names]
-    return torch.stack([torch.stack(row) for row in rows])
+def colours_of(encoder: CaptionEncoder, names: Sequence[Sequence[str]]) -> Any:
+    """Return [B, 4, D]: the embeddings of up to four colours for each canvas; zeros for empty words, and for none."""
+    padded = [[*each, *[""] * (MAX_THINGS - len(each))] for each in names]
+    flat = encoder.phrases([name for each in padded for name in each])
+    return flat.unflatten(0, (len(padded), MAX_THINGS))

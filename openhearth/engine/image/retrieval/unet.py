@@ -12,21 +12,27 @@ from torch import nn
 __all__ = ["ModelMixin", "Reference", "RetrievalUNet"]  # diffusers looks the base class up here
 
 _NUM_TIMESTEPS = 1000
+_NUM_GAPS, _NUM_SHADES = 4, 3
+_NUM_TINTS = _NUM_GAPS + _NUM_SHADES
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the network is shown, for a batch of B canvases with up to N things each.
+    """What the network is shown, for a batch of B canvases with up to N things each, in the code of the autoencoder.
 
-    `codes` [B, C, H, W] is the canvas in the code of the autoencoder, `outlines` [B, C, H, W] what it would add to that
-    code to lie on white, `covers` [B, N, H, W] says how far each thing covers each position, `phrases` [B, N, D] are
-    the embeddings of their names.
+    `codes` [B, C, H, W] is the canvas. `gaps` [B, 4, C, H, W] is what it lacks to be full, in red, green, blue and
+    alpha, so that a background of one colour is a sum of these; `shades` [B, 3, C, H, W] is the light and dark of what
+    lies on it, in red, green and blue. `covers` [B, N, H, W] says how far each thing covers each position, `colours`
+    [B, N, D] are the embeddings of the colours asked for, zeros for a thing's own, and `background` [B, D] that of
+    what is said of the background, zeros if nothing is.
     """
 
     codes: Any
-    outlines: Any
+    gaps: Any
+    shades: Any
     covers: Any
-    phrases: Any
+    colours: Any
+    background: Any
 
     @classmethod
     def join(cls, parts: "list[Reference]") -> "Reference":
@@ -42,9 +48,11 @@ class RetrievalUNet(UNet2DConditionModel):
     """Predicts the flow (noise minus picture) of a noisy code, given text and a `Reference`.
 
     The reference arrives as `cross_attention_kwargs["reference"]`, the way through every stock pipeline; without one
-    nothing is shown. Inside, the network predicts what preconditioning leaves of the picture (Karras et al. 2022,
-    table 1, for the straight path of flow matching and data of unit variance): all of it when there is much noise. How
-    much of the canvas goes straight into that, it says for each number of the code; copying need not be learnt.
+    nothing is shown. Inside, the network guesses the picture twice. One guess starts from what is shown: how much of
+    the canvas to keep, how to tint its shades, what to fill its gaps with, and what to add. The other starts from the
+    noisy code, preconditioned as by Karras et al. 2022 (table 1, for the straight path of flow matching and data of
+    unit variance). For each number of the code it says which guess to trust; at first that is the latter when there is
+    little noise. What is copied thus has no noise left in it.
     """
 
     @register_to_config
@@ -79,9 +87,10 @@ class RetrievalUNet(UNet2DConditionModel):
             resnet_time_scale_shift="scale_shift",
             norm_num_groups=norm_num_groups,
         )
-        self.phrase_projection = nn.Linear(cross_attention_dim, phrase_channels)
-        self.conv_in = nn.Conv2d(3 * in_channels + phrase_channels + 1, block_out_channels[0], 3, padding=1)
-        self.conv_out = nn.Conv2d(block_out_channels[0], 3 * out_channels, 3, padding=1)
+        self.colour_projection = nn.Linear(cross_attention_dim, phrase_channels, bias=False)
+        self.background_projection = nn.Linear(cross_attention_dim, phrase_channels, bias=False)
+        self.conv_in = nn.Conv2d(4 * in_channels + phrase_channels + 1, block_out_channels[0], 3, padding=1)
+        self.conv_out = nn.Conv2d(block_out_channels[0], 4 * out_channels + _NUM_TINTS, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
 
@@ -91,24 +100,27 @@ class RetrievalUNet(UNet2DConditionModel):
         """See `UNet2DConditionModel.forward`."""
         others = dict(cross_attention_kwargs or {})
         reference = others.pop("reference", None)
-        sigma = (
-            torch.as_tensor(timestep, dtype=sample.dtype, device=sample.device).reshape(-1, 1, 1, 1) / _NUM_TIMESTEPS
-        )
+        sigma = torch.as_tensor(timestep, dtype=sample.dtype, device=sample.device).reshape(-1, 1, 1, 1)
+        sigma = sigma / _NUM_TIMESTEPS
         spread = ((1 - sigma) ** 2 + sigma**2).sqrt()
-        shown = self._shown(reference, sample)
-        inner = super().forward(
-            torch.cat([sample / spread, shown], 1),
-            timestep,
-            encoder_hidden_states,
-            cross_attention_kwargs=others or None,
-            return_dict=False,
-            **kwargs,
-        )[0]
-        rest, *gates = inner.chunk(3, 1)
-        copied = shown[:, : 2 * rest.shape[1]].chunk(2, 1)
-        inner = rest + sum(gate * part for gate, part in zip(gates, copied, strict=True))
-        # picture = (1 - sigma) / spread² * sample + sigma / spread * inner, flow = (sample - picture) / sigma
-        flow = (2 * sigma - 1) / spread**2 * sample - inner / spread
+        output = (
+            super()
+            .forward(
+                torch.cat([sample / spread, self._shown(reference, sample)], 1),
+                timestep,
+                encoder_hidden_states,
+                cross_attention_kwargs=others or None,
+                return_dict=False,
+                **kwargs,
+            )[0]
+            .to(sample.dtype)
+        )
+        added, rest, trust, keep, tints = output.split([sample.shape[1]] * 4 + [_NUM_TINTS], 1)
+        composed = added + _mixed(reference, 1 + keep, tints)
+        denoised = (1 - sigma) / spread**2 * sample + sigma / spread * rest
+        trusted = torch.sigmoid(trust + 2 * torch.logit(sigma, eps=1e-4))
+        picture = denoised + trusted * (composed - denoised)
+        flow = (sample - picture) / sigma.clamp(min=1e-4)
         return UNet2DConditionOutput(sample=flow) if return_dict else (flow,)
 
     def _shown(self, reference: Reference | None, sample: Any) -> Any:
@@ -116,7 +128,17 @@ class RetrievalUNet(UNet2DConditionModel):
             count = self.conv_in.in_channels - sample.shape[1]
             return sample.new_zeros((sample.shape[0], count, *sample.shape[2:]))
         covers = reference.covers.to(sample.dtype)
-        words = self.phrase_projection(reference.phrases.to(sample.dtype))
-        named = torch.einsum("bnhw,bnc->bchw", covers, words)
-        codes = (reference.codes.to(sample.dtype), reference.outlines.to(sample.dtype))
-        return torch.cat([*codes, named, covers.amax(1, keepdim=True)], 1)
+        covered = covers.amax(1, keepdim=True)
+        colours = torch.einsum("bnhw,bnc->bchw", covers, self.colour_projection(reference.colours.to(sample.dtype)))
+        behind = self.background_projection(reference.background.to(sample.dtype))[..., None, None] * (1 - covered)
+        seen = (reference.codes, reference.gaps.sum(1), reference.shades.sum(1))
+        return torch.cat([*(each.to(sample.dtype) for each in seen), colours + behind, covered], 1)
+
+
+def _mixed(reference: Reference | None, keep: Any, tints: Any) -> Any:
+    """Return the canvas with its gaps filled and its shades tinted: [B, C, H, W]. White is what fills them at first."""
+    if reference is None:
+        return 0
+    gaps, shades = tints[:, :_NUM_GAPS, None] + 1, tints[:, _NUM_GAPS:, None]
+    parts = (keep * reference.codes, (gaps * reference.gaps).sum(1), (shades * reference.shades).sum(1))
+    return sum(part.to(keep.dtype) for part in parts)

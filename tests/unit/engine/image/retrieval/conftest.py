@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import transformers
 
 from openhearth.engine.image.pipeline import Pipeline
+from openhearth.engine.image.retrieval.captions import CaptionEncoder
 from tests.retrieval_model import build_retrieval_model
 
 
@@ -18,3 +20,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pipeline(folder: Path) -> Pipeline:
     """Give the model in memory."""
     return Pipeline(folder)
+
+
+@pytest.fixture
+def encoder(folder: Path) -> CaptionEncoder:
+    """Give the model's encoder."""
+    return CaptionEncoder(
+        transformers.BertModel.from_pretrained(folder / "text_encoder"),
+        transformers.AutoTokenizer.from_pretrained(folder / "tokenizer"),
+    )

@@ -67,3 +67,35 @@ def test_styles() -> None:
     assert read_prompt("a dog, 3d").style == "3d"
     assert read_prompt("a cartoon of a dog").style == "flat"
     assert read_prompt("a dog").style is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "background"),
+    [
+        ("a red apple on a green meadow", "on a green meadow"),
+        ("a dog sitting in a park at sunset", "in a park at sunset"),
+        ("a robot in front of a light blue background", "in front of a light blue background"),
+        ("a cat underwater", "underwater"),
+        ("a dog and a cat", ""),
+        ("an empty scene in the desert", "in the desert"),
+    ],
+)
+def test_what_is_said_of_the_background(prompt: str, background: str) -> None:
+    """With its preposition, and everything that is said of it."""
+    assert read_prompt(prompt).background == background
+
+
+@pytest.mark.parametrize(
+    ("phrase", "name", "colour"),
+    [
+        ("blue car", "automobile", "blue"),
+        ("light blue car", "automobile", "light blue"),
+        ("red heart", "red heart", ""),
+        ("small wooden chair", "chair", ""),
+        ("orange", "tangerine", ""),
+        ("orange cat", "cat", "orange"),
+    ],
+)
+def test_the_colour_that_a_thing_takes_on(phrase: str, name: str, colour: str) -> None:
+    """None if it has it by its name; a fruit is no colour."""
+    assert Mention(phrase).colour_for(name) == colour
