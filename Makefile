@@ -13,7 +13,7 @@ help:  ## list the commands
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 .venv/.base: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) -e .
+	$(PIP) -e '.[images]'
 	@touch $@
 
 .venv/.test: pyproject.toml constraints.txt | .venv/bin/python

@@ -15,14 +15,13 @@ from image_model.bank import write_bank
 from image_model.fetch import read_manifest
 from image_model.paths import DECODER, DENOISER, PACKAGE
 from image_model.sprites import Sprites
+from openhearth.catalog.bundled import PARTS_OF_ENCODER, add_text_encoder
 from openhearth.engine.image.retrieval.patch_vae import PatchVAE
 from openhearth.engine.image.retrieval.unet import RetrievalUNet
 from openhearth.settings import DEFAULT_EMBEDDING_MODEL, load_settings
 
 MAX_BYTES = 60_000_000
 CARD = Path(__file__).with_name("MODEL_CARD.md")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_ENCODER_FILES = ("config.json", "model.safetensors")
 
 
 def main() -> None:
@@ -47,20 +46,19 @@ def write_package(unet: Path, folder: Path) -> int:
     (folder / "NOTICE").write_text(notice(), "utf-8")
     if CARD.exists():
         shutil.copy(CARD, folder / "README.md")
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    size = sum(file.stat().st_size for file in _own_files(folder))
     if size > MAX_BYTES:
         raise ValueError(f"The package has {size} bytes, more than {MAX_BYTES}.")
     return size
 
 
+def _own_files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and file.parent.name not in PARTS_OF_ENCODER]
+
+
 def complete(folder: Path) -> Path:
-    """Link the text encoder into a package, so that it can be loaded; return the folder."""
-    source = load_settings().models.expanduser() / DEFAULT_EMBEDDING_MODEL
-    for part, files in (("text_encoder", _ENCODER_FILES), ("tokenizer", _TOKENIZER_FILES)):
-        (folder / part).mkdir(exist_ok=True)
-        for file in files:
-            (folder / part / file).unlink(missing_ok=True)
-            (folder / part / file).symlink_to(source / file)
+    """Give a package its text encoder, so that it can be loaded; return the folder."""
+    add_text_encoder(folder, load_settings().models.expanduser() / DEFAULT_EMBEDDING_MODEL)
     return folder
 
 

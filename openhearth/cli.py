@@ -181,6 +181,8 @@ def list_models(config: Config = None) -> None:
     for entry in entries:
         if entry.problem and entry.alias_of is None:
             console.print(f"{entry.id} cannot be served: {entry.problem}", soft_wrap=True)
+        elif entry.remark and entry.alias_of is None:
+            console.print(entry.remark, soft_wrap=True)
 
 
 @keys.command("create")

@@ -92,7 +92,7 @@ class Components:
             idle_seconds=settings.model_idle_seconds,
         )
         host = ModelHost(
-            self.catalog, tuned_models, loaders=loaders, defaults=settings.default_models, residents=residents
+            self.catalog, tuned_models, loaders=loaders, defaults=settings.preloaded_models, residents=residents
         )
         intake = FileIntake(self.storage, FileFormats(partial(count_tokens, host, settings.text_model)))
         files = Files(self.storage, intake, max_file_bytes=settings.max_file_bytes)

@@ -16,6 +16,7 @@ from openhearth.errors import ConfigurationError
 
 DEFAULT_TEXT_MODEL = "smollm2-135m-instruct"
 DEFAULT_EMBEDDING_MODEL = "all-minilm-l6-v2"
+DEFAULT_IMAGE_MODEL = "openhearth-clipart"
 DEFAULT_ALIASES = ("gpt-3.5-turbo-instruct", "gpt-3.5-turbo", "gpt-4o-mini", "babbage-002", "davinci-002")
 """Names in the reference's own examples; unless the settings say otherwise, all of them mean the text model."""
 
@@ -23,14 +24,14 @@ DEFAULT_EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large",
 """The same for the embedding model."""
 
 DEFAULT_IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5")
-"""The same for the image model, if there is one."""
+"""The same for the image model."""
 
 
 def _default_aliases(earlier: dict[str, Any]) -> dict[str, str]:
     text_model = earlier.get("text_model", DEFAULT_TEXT_MODEL)
     embedding_model = earlier.get("embedding_model", DEFAULT_EMBEDDING_MODEL)
     embedding_aliases = DEFAULT_EMBEDDING_ALIASES if embedding_model else ()
-    image_model = earlier.get("image_model") or ""
+    image_model = earlier.get("image_model", DEFAULT_IMAGE_MODEL)
     image_aliases = DEFAULT_IMAGE_ALIASES if image_model else ()
     return (
         dict.fromkeys(DEFAULT_ALIASES, text_model)
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
 
     text_model: str = DEFAULT_TEXT_MODEL
     embedding_model: str = DEFAULT_EMBEDDING_MODEL
-    image_model: str | None = None
+    image_model: str = DEFAULT_IMAGE_MODEL
     aliases: dict[str, str] = Field(default_factory=_default_aliases)
     remotes: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], RemoteSettings] = {}
     model_memory_bytes: int | None = Field(None, ge=1)
@@ -137,8 +138,13 @@ class Settings(BaseSettings):
 
     @property
     def default_models(self) -> list[str]:
-        """The models that are in memory from the start."""
+        """The models that are there when the server starts."""
         return [model for model in (self.text_model, self.embedding_model, self.image_model) if model]
+
+    @property
+    def preloaded_models(self) -> list[str]:
+        """The models that are in memory from the start: all but the embedded image model, a process of its own."""
+        return [model for model in self.default_models if model != DEFAULT_IMAGE_MODEL]
 
     @field_validator("allowed_hosts", "cors_allow_origins", "matryoshka_models", "training_trackers", mode="before")
     @classmethod

@@ -59,7 +59,7 @@ def make_settings(root: Path, **settings: Any) -> Settings:
     home = root / "home"
     home.mkdir(exist_ok=True)
     defaults: dict[str, Any] = {"home": home, "models": root / "models", "port": 0}
-    defaults |= {"text_model": MODEL, "embedding_model": EMBEDDING_MODEL}
+    defaults |= {"text_model": MODEL, "embedding_model": EMBEDDING_MODEL, "image_model": ""}
     return Settings(**(defaults | settings))
 
 

@@ -29,6 +29,7 @@ class EmbeddedModel:
     sha256: str
     member: str
     context_length: int
+    remark: None = None
 
     @property
     def origin(self) -> str:

@@ -15,7 +15,7 @@ class ModelEntry:
     `path` is its directory in Hugging Face layout, or `None` before it was pulled; of a remote model only the tokenizer
     lies there. `created` is the Unix time in whole seconds at which its files came here. An alias carries what its
     target carries, its own `id`, and the target's id as `alias_of`. `problem` is one sentence that says why files that
-    are here cannot be served.
+    are here cannot be served, `remark` one that says what to expect of the model.
     """
 
     id: str
@@ -28,6 +28,7 @@ class ModelEntry:
     context_length: int | None = None
     size_bytes: int | None = None
     problem: str | None = None
+    remark: str | None = None
 
     @property
     def is_local(self) -> bool:

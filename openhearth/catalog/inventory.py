@@ -1,7 +1,9 @@
 """The models that are here, and the embedded ones that could be, as the disk shows them at one moment."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from openhearth.catalog.bundled import BUNDLED_MODELS, BundledModel
 from openhearth.catalog.embedded import EMBEDDED_MODELS, EmbeddedModel
 from openhearth.catalog.entry import ModelEntry
 from openhearth.catalog.folders import is_model_folder, read_folder
@@ -11,7 +13,8 @@ from openhearth.catalog.provenance import Provenance, read_note, registered
 def take_inventory(models_dir: Path) -> dict[str, ModelEntry]:
     """Return every model by its id: the embedded ones first, then the others in the order of their names."""
     found = {entry.id: entry for entry in (*_folders(models_dir), *_registered(models_dir))}
-    embedded = {model.id: found.pop(model.id, _absent(model)) for model in EMBEDDED_MODELS.values()}
+    ours: list[EmbeddedModel | BundledModel] = [*EMBEDDED_MODELS.values(), *BUNDLED_MODELS.values()]
+    embedded = {model.id: replace(found.pop(model.id, _absent(model)), remark=model.remark) for model in ours}
     return embedded | {model_id: found[model_id] for model_id in sorted(found)}
 
 
@@ -58,7 +61,7 @@ def _entry(note: Provenance, path: Path) -> ModelEntry:
     )
 
 
-def _absent(model: EmbeddedModel) -> ModelEntry:
+def _absent(model: EmbeddedModel | BundledModel) -> ModelEntry:
     return ModelEntry(
         id=model.id,
         kind=model.kind,

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
+from openhearth.catalog.bundled import BUNDLED_MODELS
 from openhearth.catalog.embedded import EMBEDDED_MODELS
 from openhearth.catalog.gguf import GGUFModel
 from openhearth.catalog.progress import Progress
@@ -45,6 +46,8 @@ def parse_source(text: str) -> Source | None:
     path = Path(text).expanduser()
     if text in EMBEDDED_MODELS:
         return EMBEDDED_MODELS[text]
+    if text in BUNDLED_MODELS:
+        return BUNDLED_MODELS[text]
     if path.suffix.lower() == ".gguf":
         return GGUFModel(path.absolute())
     if path.is_absolute() or text.startswith("."):

@@ -167,7 +167,7 @@ class Images:
                 raise
             raise NotFoundError(
                 f"The model `{name}` does not exist or you do not have access to it. No image model stands behind this "
-                "name yet: set OPENHEARTH_IMAGE_MODEL to a diffusers directory or to org/name on the Hugging Face hub.",
+                "name: set OPENHEARTH_IMAGE_MODEL to a diffusers directory or to org/name on the Hugging Face hub.",
                 param="model",
                 code="model_not_found",
             ) from None

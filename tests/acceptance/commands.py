@@ -27,7 +27,7 @@ class Installation:
         """The variables of every process: the settings, and nothing of the developer's own."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPENHEARTH_")}
         own = {"OPENHEARTH_HOME": str(self.root / "home"), "OPENHEARTH_MODELS": str(self.root / "models")}
-        return {**inherited, **own, "OPENHEARTH_EMBEDDING_MODEL": "", **self.settings}
+        return {**inherited, **own, "OPENHEARTH_EMBEDDING_MODEL": "", "OPENHEARTH_IMAGE_MODEL": "", **self.settings}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""

@@ -38,6 +38,7 @@ def client(tmp_path: Path) -> Iterator[OpenAI]:
         "OPENHEARTH_HOME": str(tmp_path),
         "OPENHEARTH_PORT": "0",
         "OPENHEARTH_EMBEDDING_MODEL": "",
+        "OPENHEARTH_IMAGE_MODEL": "",
         "OPENHEARTH_TRAINING_NUM_THREADS": "2",
         "OPENHEARTH_TRAINING_NICENESS": "0",
         "OPENHEARTH_WORKER_POLL_INTERVAL_SECONDS": "0.1",

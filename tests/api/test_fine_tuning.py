@@ -466,6 +466,7 @@ class TestCommands:
             "OPENHEARTH_MODELS": str(trainer.settings.models),
             "OPENHEARTH_TEXT_MODEL": TINY,
             "OPENHEARTH_EMBEDDING_MODEL": "",
+            "OPENHEARTH_IMAGE_MODEL": "",
         }
         return CliRunner(env=environment).invoke(command, words)
 

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from openhearth.catalog.bundled import BUNDLED_MODELS
 from openhearth.catalog.embedded import EMBEDDED_MODELS
 from openhearth.catalog.folders import TEXT_ARCHITECTURES
 from openhearth.cli import command
@@ -63,7 +64,7 @@ def leaves(group: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def test_every_embedded_model_is_named() -> None:
     """Who reads about `pull` finds the names of the models that come along."""
-    assert all(f"`{name}`" in CLI for name in EMBEDDED_MODELS)
+    assert all(f"`{name}`" in CLI for name in [*EMBEDDED_MODELS, *BUNDLED_MODELS])
 
 
 def test_every_supported_family_is_named() -> None:

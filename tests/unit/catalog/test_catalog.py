@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openhearth.catalog.bundled import BUNDLED_MODELS
 from openhearth.catalog.catalog import Catalog
 from openhearth.catalog.embedded import EMBEDDED_MODELS
 from openhearth.catalog.entry import ModelEntry
@@ -27,7 +28,7 @@ class TestNames:
         build_folder(tmp_path / "ant")
         catalog = Catalog(tmp_path, aliases={"animal": "ant"})
 
-        assert [entry.id for entry in catalog.list()] == [*EMBEDDED_MODELS, "ant", "zebra", "animal"]
+        assert [entry.id for entry in catalog.list()] == [*EMBEDDED_MODELS, *BUNDLED_MODELS, "ant", "zebra", "animal"]
 
     def test_a_folder_among_the_models_is_one(self, tmp_path: Path) -> None:
         """A folder with a description is served under its own name."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from openhearth.catalog.bundled import BUNDLED_MODELS
 from openhearth.catalog.embedded import EMBEDDED_MODELS
 from openhearth.catalog.gguf import GGUFModel
 from openhearth.catalog.registration import FolderModel, HubModel
@@ -15,6 +16,7 @@ from openhearth.errors import ConfigurationError
     ("text", "source", "model_id"),
     [
         ("smollm2-135m-instruct", EMBEDDED_MODELS["smollm2-135m-instruct"], "smollm2-135m-instruct"),
+        ("openhearth-clipart", BUNDLED_MODELS["openhearth-clipart"], "openhearth-clipart"),
         ("/models/Tiny-Q4.gguf", GGUFModel(Path("/models/Tiny-Q4.gguf")), "Tiny-Q4"),
         ("tiny.GGUF", GGUFModel(Path.cwd() / "tiny.GGUF"), "tiny"),
         ("/models/tiny", FolderModel(Path("/models/tiny")), "tiny"),

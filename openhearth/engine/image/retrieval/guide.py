@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from PIL.Image import Resampling, Transpose
 
 from openhearth.engine.image.drawing import Drawing
 from openhearth.engine.image.retrieval.bank import Bank
@@ -23,16 +24,20 @@ from openhearth.engine.image.retrieval.references import MAX_THINGS, colours_of,
 from openhearth.engine.image.retrieval.unet import Reference
 
 GUIDANCE_SCALE = 2.0
+_NEAREST = 0.8
+"""The smallest part of a picture's edges that a variation shows."""
+
 _TRANSPARENT = "on a transparent background"
 
 
 @dataclass(frozen=True, slots=True)
 class _Canvas:
-    """What is shown: layers in RGBA, the colours that they take on, and what is said of the background."""
+    """What is shown: layers in RGBA, the colours that they take on, and the background, in words or as a picture."""
 
     parts: Sequence[Image.Image]
     colours: Sequence[str] = ()
     background: str = ""
+    behind: Image.Image | None = None
 
 
 class Guide:
@@ -45,12 +50,25 @@ class Guide:
         self._bank = Bank(folder / "bank", self._encoder.embeddings)
 
     def arguments(self, drawing: Drawing) -> dict[str, Any]:
-        """Return the arguments that take the place of the prompt."""
+        """Return the arguments that take the place of the prompt, and for variations of the picture."""
+        if _is_variation(drawing):
+            return self._variations(drawing)
+        return self._prompted(drawing, [self._shown(drawing, seed) for seed in drawing.seeds])
+
+    def _variations(self, drawing: Drawing) -> dict[str, Any]:
+        """Show the network the picture, anew framed for each seed, and let it begin from that."""
+        assert drawing.picture is not None
+        framed = [reframed(drawing.picture, seed) for seed in drawing.seeds]
+        canvases = [_Canvas([picture.convert("RGBA")]) for picture in framed]
+        shown = [self._reference(canvas, drawing) for canvas in canvases]
+        return self._prompted(drawing, shown) | {"image": framed}
+
+    def _prompted(self, drawing: Drawing, references: Sequence[Reference]) -> dict[str, Any]:
         caption = drawing.prompt
         if drawing.is_transparent and "transparent" not in caption:
             caption = f"{caption} {_TRANSPARENT}"
         states = self._encoder.states([caption] * len(drawing.seeds))
-        shown = Reference.join([self._shown(drawing, seed) for seed in drawing.seeds])
+        shown = Reference.join(list(references))
         scale = GUIDANCE_SCALE if drawing.guidance_scale is None else drawing.guidance_scale
         return {
             "prompt": None,
@@ -64,12 +82,11 @@ class Guide:
         }
 
     def _shown(self, drawing: Drawing, seed: int) -> Reference:
-        if drawing.picture is not None and not drawing.prompt.strip():
-            return self._reference(_Canvas([drawing.picture.convert("RGBA")]), drawing)
         request, random = read_prompt(drawing.prompt, self._bank.names), Random(seed)
         placed, colours = self._placed(request, _region(drawing), random)
         background = _TRANSPARENT if drawing.is_transparent else request.background
-        return self._reference(_Canvas(layers(placed, drawing.size), colours, background), drawing)
+        behind = None if background or drawing.picture is None else drawing.picture.convert("RGBA")
+        return self._reference(_Canvas(layers(placed, drawing.size), colours, background, behind), drawing)
 
     def _placed(self, request: Request, region: Box, random: Random) -> tuple[list[Placed], list[str]]:
         """Return the sprites that a prompt asks for, in their places, and what colour each takes on."""
@@ -89,13 +106,28 @@ class Guide:
     def _reference(self, canvas: "_Canvas", drawing: Drawing) -> Reference:
         parts, size = canvas.parts, drawing.size
         edge = self._vae.config.patch_size
-        pixels = torch.from_numpy(np.array(stacked(parts, size), np.float32) / 255).movedim(-1, 0)[None]
+        layered = [*filter(None, (canvas.behind,)), *parts]
+        pixels = torch.from_numpy(np.array(stacked(layered, size), np.float32) / 255).movedim(-1, 0)[None]
         covers = torch.zeros(1, MAX_THINGS, size[1] // edge, size[0] // edge)
         covers[0, : len(parts)] = torch.from_numpy(coverage(parts, (size[0] // edge, size[1] // edge)))
         planes = torch.cat([pixels[:, :3] * pixels[:, 3:], pixels[:, 3:]], 1)
         planes, covers = planes.to(self._vae.device, self._vae.dtype), covers.to(self._vae.device)
         colours = colours_of(self._encoder, [canvas.colours])
         return reference(self._vae, planes, covers, colours, self._encoder.phrases([canvas.background]))
+
+
+def reframed(picture: Image.Image, seed: int) -> Image.Image:
+    """Return a picture at its own size, a little nearer, and mirrored or not: what a seed makes of it."""
+    random = Random(seed)
+    part = random.uniform(_NEAREST, 1.0)
+    width, height = picture.width * part, picture.height * part
+    left, top = random.uniform(0, picture.width - width), random.uniform(0, picture.height - height)
+    near = picture.resize(picture.size, Resampling.BICUBIC, (left, top, left + width, top + height))
+    return near.transpose(Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else near
+
+
+def _is_variation(drawing: Drawing) -> bool:
+    return drawing.picture is not None and not drawing.prompt.strip()
 
 
 def _each(mentions: Sequence[Mention]) -> list[Mention]:

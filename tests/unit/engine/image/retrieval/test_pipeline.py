@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from openhearth.engine.image.drawing import Drawing
 from openhearth.engine.image.pipeline import Pipeline, Step
+from openhearth.engine.image.retrieval.guide import reframed
 from tests.retrieval_model import NATIVE_SIZE
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers and transformers warn of their own ways
@@ -95,13 +96,29 @@ def test_an_edit_stays_within_the_mask(pipeline: Pipeline) -> None:
 
 
 def test_a_picture_can_be_varied_without_words(pipeline: Pipeline) -> None:
-    """Without a prompt the picture itself is what is shown to the network."""
+    """Without a prompt the picture itself is what is shown to the network, framed anew for each seed."""
     light, dark = (Image.new("RGB", SIZE, colour) for colour in ("white", "black"))
+    noise = Image.effect_noise(SIZE, 60).convert("RGB")
 
     (bright,) = draw(pipeline, drawing("", picture=light, strength=1.0))
     (dim,) = draw(pipeline, drawing("", picture=dark, strength=1.0))
+    first, second = (reframed(noise, seed) for seed in (1, 2))
 
     assert np.abs(bright - dim).max() > 10
+    assert first.size == second.size == SIZE
+    assert first.tobytes() == reframed(noise, 1).tobytes() != second.tobytes()
+
+
+def test_an_edit_sees_what_is_around(pipeline: Pipeline) -> None:
+    """Where nothing is said of the background, the picture is; where something is, that counts."""
+    light, dark = (Image.new("RGB", SIZE, colour) for colour in ("white", "black"))
+
+    on_light, on_dark = (draw(pipeline, drawing(picture=picture, strength=1.0))[0] for picture in (light, dark))
+    green = "a red apple on a green background"
+    said, again = (draw(pipeline, drawing(green, picture=picture, strength=1.0))[0] for picture in (light, dark))
+
+    assert np.abs(on_light - on_dark).max() > 10
+    assert np.abs(said - again).max() <= 1
 
 
 def test_qualities_take_few_steps(pipeline: Pipeline) -> None:
