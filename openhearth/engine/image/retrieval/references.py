@@ -13,18 +13,18 @@ MAX_THINGS = 4
 _LIGHT = (0.3, 0.59, 0.11)
 
 
-@torch.no_grad()
 def reference(vae: PatchVAE, planes: Any, covers: Any, colours: Any, background: Any) -> Reference:
     """Return the reference to canvases, premultiplied planes [B, 4, H, W]; see `Reference` for the others."""
-    light = (planes[:, :3] * planes.new_tensor(_LIGHT)[:, None, None]).sum(1, keepdim=True)
-    return Reference(
-        codes=vae.encode_planes(planes),
-        gaps=vae.encode_shares(1 - planes[:, 3:]),
-        shades=vae.encode_shares(light)[:, :3],
-        covers=covers,
-        colours=colours,
-        background=background,
-    )
+    with torch.no_grad():
+        light = (planes[:, :3] * planes.new_tensor(_LIGHT)[:, None, None]).sum(1, keepdim=True)
+        return Reference(
+            codes=vae.encode_planes(planes),
+            gaps=vae.encode_shares(1 - planes[:, 3:]),
+            shades=vae.encode_shares(light)[:, :3],
+            covers=covers,
+            colours=colours,
+            background=background,
+        )
 
 
 def colours_of(encoder: CaptionEncoder, names: Sequence[Sequence[str]]) -> Any:

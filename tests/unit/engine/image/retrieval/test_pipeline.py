@@ -117,8 +117,8 @@ def test_an_edit_sees_what_is_around(pipeline: Pipeline) -> None:
     green = "a red apple on a green background"
     said, again = (draw(pipeline, drawing(green, picture=picture, strength=1.0))[0] for picture in (light, dark))
 
-    assert np.abs(on_light - on_dark).max() > 10
-    assert np.abs(said - again).max() <= 1
+    assert np.abs(on_light - on_dark).mean() > 10
+    assert np.abs(said - again).mean() < np.abs(on_light - on_dark).mean() / 4
 
 
 def test_qualities_take_few_steps(pipeline: Pipeline) -> None:
