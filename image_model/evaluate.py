@@ -1,13 +1,14 @@
 """Measure the packaged model as it is served: `python -m image_model.evaluate`.
 
 Four figures over prompts that training has never seen, and a grid of 48 samples. The scorer names things; colours are
-measured on the pixels. The same is measured on scenes that were composed, not drawn: the best that can be had.
+measured on the pixels. The same is measured on scenes that are composed, not drawn: the best that can be had.
 """
 
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -60,28 +61,53 @@ def main() -> None:
         )
         return pipeline.draw(drawing, lambda step: None)[0]
 
-    figures = measure(Judge(Sprites.load()), draw, arguments.fewer)
+    judge = Judge(Sprites.load())
+    figures = measure(judge, lambda task, seed: draw(task.prompt, seed), arguments.fewer)
+    figures |= {f"{name}_composed": value for name, value in measure(judge, composed(judge), arguments.fewer).items()}
     EVALUATION.mkdir(parents=True, exist_ok=True)
     (EVALUATION / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     grid(draw, GRID.read_text("utf-8").splitlines()).save(EVALUATION / "samples.png")
     for name, gate in GATES.items():
-        print(f"{name}: {figures[name]:.3f} ({'holds' if figures[name] >= gate else 'fails'}, gate {gate})")
+        holds = "holds" if figures[name] >= gate else "fails"
+        print(f"{name}: {figures[name]:.3f} ({holds}, gate {gate}; composed scenes {figures[f'{name}_composed']:.3f})")
 
 
-def measure(judge: "Judge", draw: Draw, fewer: int = 1) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A prompt, what it is about, and what the judge has to find: a name, two names, a colour or a background."""
+
+    prompt: str
+    things: tuple[Thing, ...]
+    background: str
+    wanted: Any
+
+
+def measure(judge: "Judge", draw: Callable[[Task, int], Image.Image], fewer: int = 1) -> dict[str, float]:
     """Return the four figures, each between 0 and 1."""
-    kinds: dict[str, tuple[Sequence[tuple[str, Any]], Callable[[Image.Image, Any], bool]]] = {
-        "object_top5": (object_prompts(judge.sprites), judge.shows),
-        "colour": (colour_prompts(judge.sprites), judge.has_colour),
-        "background": (background_prompts(judge.sprites), judge.has_background),
-        "both_objects": (pair_prompts(judge.sprites), judge.shows_both),
+    kinds: dict[str, tuple[Sequence[Task], Callable[[Image.Image, Any], bool]]] = {
+        "object_top5": (object_tasks(judge.sprites), judge.shows),
+        "colour": (colour_tasks(judge.sprites), judge.has_colour),
+        "background": (background_tasks(judge.sprites), judge.has_background),
+        "both_objects": (pair_tasks(judge.sprites), judge.shows_both),
     }
-    return {name: _share(prompts[::fewer], draw, is_right) for name, (prompts, is_right) in kinds.items()}
+    return {name: _share(tasks[::fewer], draw, is_right) for name, (tasks, is_right) in kinds.items()}
 
 
-def object_prompts(sprites: Sprites, count: int = 200) -> list[tuple[str, str]]:
-    """Return prompts for single things, half of them things that training never showed, and their names."""
-    names = sorted({info.name: info for info in sprites.infos})
+def composed(judge: "Judge") -> Callable[[Task, int], Image.Image]:
+    """Return what puts the scene of a task together from sprites, as for training: what the judge makes of the best."""
+    imagination = Imagination(judge.sprites, "held_out", holds_out_concepts=False)
+
+    def draw(task: Task, seed: int) -> Image.Image:
+        random = Random(seed)
+        scene = imagination.described(task.things, random, task.background)
+        return Image.fromarray(imagination.draw(scene, random).target)
+
+    return draw
+
+
+def object_tasks(sprites: Sprites, count: int = 200) -> list[Task]:
+    """Return prompts for single things, half of them things that training never showed."""
+    names = _names(sprites)
     random = Random(11)
     scenes = [*SCENES, *BACKGROUND_COLOURS]
     new = {name: [scene for scene in scenes if is_held_out(name, scene)] for name in names}
@@ -89,33 +115,33 @@ def object_prompts(sprites: Sprites, count: int = 200) -> list[tuple[str, str]]:
     seen = [name for name in names if new[name] and not is_held_out(name)]
     chosen = random.sample(unseen, min(count // 2, len(unseen)))
     chosen += random.sample(seen, count - len(chosen))
-    return [(f"{_article(sprites, name)} {_behind(random.choice(new[name]))}", name) for name in chosen]
+    return [_single(sprites, name, random.choice(new[name]), wanted=name) for name in chosen]
 
 
-def colour_prompts(sprites: Sprites) -> list[tuple[str, str]]:
+def colour_tasks(sprites: Sprites) -> list[Task]:
     """Return prompts for twelve colours of twenty things that training never showed in another colour."""
     pairs = [(colour, name) for name in sorted(COLOURED_FOR_TEST) for colour in COLOURS]
-    return [(f"a {colour} {name} on {_contrast(colour)} background", colour) for colour, name in pairs]
+    return [_single(sprites, name, _contrast(colour), colour=colour, wanted=colour) for colour, name in pairs]
 
 
-def background_prompts(sprites: Sprites, count: int = 120) -> list[tuple[str, str]]:
-    """Return prompts for every plain colour and every landscape, and its name."""
+def background_tasks(sprites: Sprites, count: int = 120) -> list[Task]:
+    """Return prompts for every plain colour and every landscape."""
     random, kinds = Random(13), [*BACKGROUND_COLOURS, *SCENES]
-    names = sorted({info.name for info in sprites.infos})
+    names = _names(sprites)
     chosen = [kinds[number % len(kinds)] for number in range(count)]
     things = [random.choice([name for name in names if is_held_out(name, kind)]) for kind in chosen]
-    return [(f"{_article(sprites, name)} {_behind(kind)}", kind) for name, kind in zip(things, chosen, strict=True)]
+    return [_single(sprites, name, kind, wanted=kind) for name, kind in zip(things, chosen, strict=True)]
 
 
-def pair_prompts(sprites: Sprites, count: int = 100) -> list[tuple[str, tuple[str, str]]]:
+def pair_tasks(sprites: Sprites, count: int = 100) -> list[Task]:
     """Return prompts for two things side by side that training never showed together."""
-    random, names = Random(17), sorted({info.name for info in sprites.infos})
+    random, names = Random(17), _names(sprites)
     pairs: list[tuple[str, str]] = []
     while len(pairs) < count:
         first, second = random.sample(names, 2)
         if is_held_out(first, second):
             pairs.append((first, second))
-    return [(f"{_article(sprites, first)} and {_article(sprites, second)}", (first, second)) for first, second in pairs]
+    return [_pair(sprites, pair) for pair in pairs]
 
 
 class Judge:
@@ -123,8 +149,16 @@ class Judge:
 
     def __init__(self, sprites: Sprites) -> None:
         self.sprites = sprites
-        self._vae = PatchVAE.from_pretrained(DECODER / "vae").eval()
-        self._scorer = Scorer.from_pretrained(SCORER / "scorer").eval()
+
+    @cached_property
+    def _vae(self) -> PatchVAE:
+        vae: PatchVAE = PatchVAE.from_pretrained(DECODER / "vae").eval()
+        return vae
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        scorer: Scorer = Scorer.from_pretrained(SCORER / "scorer").eval()
+        return scorer
 
     def shows(self, picture: Image.Image, name: str, best: int = 5) -> bool:
         """Whether a name is among the best for a picture, of all there are."""
@@ -165,7 +199,7 @@ class Judge:
 
     @cached_property
     def _names(self) -> list[str]:
-        return sorted({info.name for info in self.sprites.infos})
+        return _names(self.sprites)
 
     @cached_property
     def _meanings_of_names(self) -> Any:
@@ -183,17 +217,30 @@ def grid(draw: Draw, prompts: Sequence[str]) -> Image.Image:
     return sheet
 
 
-def composed(sprites: Sprites) -> Iterator[tuple[str, Image.Image]]:
-    """Give scenes that were put together by hand, for the judge to be judged on."""
-    imagination, random = Imagination(sprites, "held_out", holds_out_concepts=False), Random(19)
-    for number, info in enumerate(sprites.infos[:: len(sprites.infos) // 100]):
-        scene = imagination.described((Thing(number * (len(sprites.infos) // 100), info.name),), random)
-        yield info.name, Image.fromarray(imagination.draw(scene, random).target)
-
-
-def _share(prompts: Sequence[tuple[str, Any]], draw: Draw, is_right: Callable[[Image.Image, Any], bool]) -> float:
-    right = [is_right(draw(prompt, seed), wanted) for seed, (prompt, wanted) in enumerate(prompts)]
+def _share(
+    tasks: Sequence[Task], draw: Callable[[Task, int], Image.Image], is_right: Callable[[Image.Image, Any], bool]
+) -> float:
+    right = [is_right(draw(task, seed), task.wanted) for seed, task in enumerate(tasks)]
     return sum(right) / len(right)
+
+
+def _single(sprites: Sprites, name: str, background: str, *, wanted: str, colour: str | None = None) -> Task:
+    thing = Thing(_number(sprites, name), name, colour)
+    return Task(f"{_article(sprites, thing)} {_behind(background)}", (thing,), background, wanted)
+
+
+def _pair(sprites: Sprites, names: tuple[str, str]) -> Task:
+    first, second = (Thing(_number(sprites, name), name) for name in names)
+    prompt = f"{_article(sprites, first)} and {_article(sprites, second)}"
+    return Task(prompt, (first, second), "unnamed", names)
+
+
+def _names(sprites: Sprites) -> list[str]:
+    return sorted({info.name for info in sprites.infos})
+
+
+def _number(sprites: Sprites, name: str) -> int:
+    return next(number for number, info in enumerate(sprites.infos) if info.name == name)
 
 
 def _rim(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -217,9 +264,9 @@ def _lab(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1).astype(np.float32)
 
 
-def _article(sprites: Sprites, name: str) -> str:
-    is_plural = next(info.is_plural for info in sprites.infos if info.name == name)
-    return name if is_plural else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+def _article(sprites: Sprites, thing: Thing) -> str:
+    is_plural = sprites.infos[thing.sprite].is_plural
+    return thing.phrase if is_plural else f"{'an' if thing.phrase[0] in 'aeiou' else 'a'} {thing.phrase}"
 
 
 def _behind(kind: str) -> str:
@@ -229,7 +276,7 @@ def _behind(kind: str) -> str:
 
 
 def _contrast(colour: str) -> str:
-    return "a light green" if colour in ("white", "gray", "black", "yellow") else "a white"
+    return "light green" if colour in ("white", "gray", "black", "yellow") else "white"
 
 
 if __name__ == "__main__":

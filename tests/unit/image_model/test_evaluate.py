@@ -7,18 +7,27 @@ import pytest
 from PIL import Image
 
 from image_model.colours import BACKGROUND_COLOURS, COLOURS
-from image_model.evaluate import Judge, background_prompts, colour_prompts, grid, object_prompts, pair_prompts
-from image_model.scenes import is_held_out
+from image_model.evaluate import (
+    Judge,
+    Task,
+    background_tasks,
+    colour_tasks,
+    composed,
+    grid,
+    object_tasks,
+    pair_tasks,
+)
+from image_model.scenes import COLOURED_FOR_TEST, Thing, is_held_out
 from image_model.sprites import Sprites
 
 
 @pytest.mark.parametrize("name", list(COLOURS))
-def test_a_colour_is_recognised(name: str) -> None:
+def test_a_colour_is_recognised(sprites: Sprites, name: str) -> None:
     """A disc of a colour has that colour, whatever it lies on."""
     picture = Image.new("RGB", (256, 256), "white" if name != "white" else (176, 230, 160))
     picture.paste(COLOURS[name], (60, 60, 200, 200))
 
-    judge = Judge.__new__(Judge)
+    judge = Judge(sprites)
 
     assert judge.has_colour(picture, name)
     assert not judge.has_colour(picture, "teal" if name != "teal" else "red")
@@ -26,12 +35,12 @@ def test_a_colour_is_recognised(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(BACKGROUND_COLOURS))
-def test_a_plain_background_is_recognised(name: str) -> None:
+def test_a_plain_background_is_recognised(sprites: Sprites, name: str) -> None:
     """The rim counts, not what is in the middle."""
     picture = Image.new("RGB", (256, 256), BACKGROUND_COLOURS[name])
     picture.paste("red" if name != "red" else "blue", (60, 60, 200, 200))
 
-    assert Judge.__new__(Judge).has_background(picture, name)
+    assert Judge(sprites).has_background(picture, name)
 
 
 def test_prompts_were_not_trained_on(sprites: Sprites) -> None:
@@ -41,12 +50,33 @@ def test_prompts_were_not_trained_on(sprites: Sprites) -> None:
     )
     sprites = Sprites(sprites.pixels, many)
 
-    assert all(is_held_out(*names) for _, names in pair_prompts(sprites, 5))
-    assert len(colour_prompts(sprites)) == 240
-    for prompt, name in object_prompts(sprites, 8):
-        assert name in prompt
-    for prompt, kind in background_prompts(sprites, 3):
-        assert kind.split()[0] in prompt
+    assert all(is_held_out(*task.wanted) for task in pair_tasks(sprites, 5))
+    for task in object_tasks(sprites, 8):
+        assert task.wanted in task.prompt
+        assert is_held_out(task.wanted, task.background)
+    for task in background_tasks(sprites, 3):
+        assert task.background.split()[0] in task.prompt
+
+
+def test_every_colour_is_asked_of_twenty_things(sprites: Sprites) -> None:
+    """None of which training shows in another colour than its own; the words are a person's."""
+    known = tuple(replace(sprites.infos[0], name=name) for name in sorted(COLOURED_FOR_TEST))
+    tasks = colour_tasks(Sprites(sprites.pixels, known))
+
+    assert len(tasks) == 240
+    assert len({task.prompt for task in tasks}) == 240
+    assert "an orange backpack on a white background" in {task.prompt for task in tasks}
+
+
+def test_scenes_are_composed_as_asked(sprites: Sprites) -> None:
+    """The judge of plain backgrounds finds what was put there."""
+    judge = Judge(sprites)
+    draw = composed(judge)
+    tasks = [Task("a ball", (Thing(0, "ball"),), name, name) for name in BACKGROUND_COLOURS]
+
+    right = [judge.has_background(draw(task, seed), task.wanted) for seed, task in enumerate(tasks)]
+
+    assert sum(right) >= len(right) - 1
 
 
 def test_the_grid_shows_every_sample() -> None:
