@@ -66,7 +66,7 @@ def main() -> None:
     figures |= {f"{name}_composed": value for name, value in measure(judge, composed(judge), arguments.fewer).items()}
     EVALUATION.mkdir(parents=True, exist_ok=True)
     (EVALUATION / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    grid(draw, GRID.read_text("utf-8").splitlines()).save(EVALUATION / "samples.png")
+    grid(draw, GRID.read_text("utf-8").splitlines()).save(PACKAGE / "samples.webp", quality=85)
     for name, gate in GATES.items():
         holds = "holds" if figures[name] >= gate else "fails"
         print(f"{name}: {figures[name]:.3f} ({holds}, gate {gate}; composed scenes {figures[f'{name}_composed']:.3f})")

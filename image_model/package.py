@@ -21,7 +21,12 @@ from openhearth.engine.image.retrieval.unet import RetrievalUNet
 from openhearth.settings import DEFAULT_EMBEDDING_MODEL, load_settings
 
 MAX_BYTES = 60_000_000
-CARD = Path(__file__).with_name("MODEL_CARD.md")
+CARD, MIT = (Path(__file__).with_name(name) for name in ("MODEL_CARD.md", "MIT.txt"))
+LICENSE = Path(__file__).parent.with_name("LICENSE")
+_NOTICE = """\
+The bank of sprites contains this art, scaled and compressed, and the networks were trained on it, in other colours and
+on other backgrounds, too. Weights and bank are under the Apache License 2.0, whose text is in LICENSE; so is the art
+where it says so below."""
 
 
 def main() -> None:
@@ -44,8 +49,8 @@ def write_package(unet: Path, folder: Path) -> int:
         write_bank(Sprites.load(), folder / "bank")
     (folder / "model_index.json").write_text(json.dumps(model_index(), indent=2) + "\n", "utf-8")
     (folder / "NOTICE").write_text(notice(), "utf-8")
-    if CARD.exists():
-        shutil.copy(CARD, folder / "README.md")
+    shutil.copy(CARD, folder / "README.md")
+    shutil.copy(LICENSE, folder / "LICENSE")
     size = sum(file.stat().st_size for file in _own_files(folder))
     if size > MAX_BYTES:
         raise ValueError(f"The package has {size} bytes, more than {MAX_BYTES}.")
@@ -91,12 +96,13 @@ def model_index() -> dict[str, object]:
 
 
 def notice() -> str:
-    """Return whose art the weights and the bank are made of."""
+    """Return whose art the weights and the bank are made of, and under which licences."""
     entries = (
-        f"{entry['content']}\n  npm package {entry['package']} {entry['version']}, {entry['license']}"
+        f"{entry['content']}\n  {entry['copyright']}\n  {entry['license']}, npm package {entry['package']} "
+        f"{entry['version']}"
         for entry in read_manifest().values()
     )
-    return "\n\n".join(("The bank of sprites contains, and the network was trained on, this art:", *entries)) + "\n"
+    return "\n\n".join((_NOTICE, *entries, "The MIT License:", MIT.read_text("utf-8")))
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ class Training:
         self._variant = variant
         self._vae = PatchVAE.from_pretrained(DECODER / "vae").eval().requires_grad_(False)
         self._unet = RetrievalUNet(block_out_channels=channels)
+        self._visible = _visible(self._vae)
         self._average = copy.deepcopy(self._unet).eval().requires_grad_(False)
         self._step = self._resume(run.resume())
         self._optimizer = torch.optim.AdamW(
@@ -107,7 +108,7 @@ class Training:
                 cross_attention_kwargs={"reference": conditions.reference},
                 return_dict=False,
             )[0]
-        weight = (level / level.clamp(min=_LEAST_NOISE)).square()
+        weight = self._visible * (level / level.clamp(min=_LEAST_NOISE)).square()
         loss = (weight * (flow.float() - noise + codes).square()).mean()
         self._optimizer.zero_grad()
         loss.backward()
@@ -149,6 +150,12 @@ class Training:
         self._unet.load_state_dict(state["model"])
         self._average.load_state_dict(state["average"])
         return int(state["step"])
+
+
+def _visible(vae: PatchVAE) -> Any:
+    """Return [C, 1, 1]: how much an error in each number of the code changes the pixels, 1 in the mean."""
+    energy = vae.scale.square()
+    return (energy / energy.mean())[:, None, None]
 
 
 def _blurred(phrases: Any) -> Any:

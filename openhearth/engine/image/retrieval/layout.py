@@ -11,7 +11,7 @@ Arrangement = Literal["row", "stack"]
 Place = Literal["left", "right", "top", "bottom"]
 Extent = Literal["small", "large"]
 
-_COLUMNS_OF_GRID = 3
+_COLUMNS_OF_GRID = {1: 1, 2: 2, 3: 3, 4: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _stack(random: Random) -> list[Box]:
 
 
 def _grid(layout: Layout, random: Random) -> list[Box]:
-    columns = min(layout.count, _COLUMNS_OF_GRID)
+    columns = _COLUMNS_OF_GRID[layout.count]
     rows = -(-layout.count // columns)
     cell = 1 / columns
     edge = min(cell, 1 / rows) * random.uniform(0.86, 0.97)
