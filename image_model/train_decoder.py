@@ -12,11 +12,11 @@ from torch.nn import functional
 from image_model.data import SceneStream, batches, planes
 from image_model.paths import DECODER
 from image_model.runs import Run
+from image_model.trainee import Trainee
 from openhearth.engine.image.retrieval.patch_vae import PatchVAE
 
 GATE_DB = 31.0
 _BATCH = 8
-_LEARNING_RATE = 1e-3
 _FITTED_ON = 768
 
 
@@ -31,40 +31,23 @@ def main() -> None:
 
 def train(run: Run, total: int) -> None:
     """Train until the run is over or `total` steps are done."""
-    vae, state = PatchVAE(), run.resume()
-    if state is None:
+    vae = PatchVAE()
+    trainee = Trainee(run, vae.requires_grad_(True).to(memory_format=torch.channels_last), weight_decay=1e-4)
+    if trainee.step == 0:
         vae.fit(torch.cat([planes(batch) for batch in _targets("train", 1, _FITTED_ON // 32, 32)]))
-    else:
-        vae.load_state_dict(state["model"])
-    vae.requires_grad_(True).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), _LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
-    if state is not None:
-        optimizer.load_state_dict(state["optimizer"])
-    first = state["step"] if state else 0
-    stream = batches(SceneStream("train", 100 + first, holds_out_concepts=False), _BATCH)
-
-    def save(step: int) -> dict[str, Any]:
-        return {"model": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-
-    mean = 0.0
-    for step in run.steps(first, save, last=total):
-        for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1, (step + 1) / 100) * (1 - step / total)
-        target = _crops(planes(next(stream).targets))
-        with torch.no_grad():
-            code = vae.encode_planes(target)
-            code = code + 0.05 * torch.randn_like(code)  # what the denoiser makes is never quite the code
-        difference = vae.decode_planes(code) - target
-        loss = difference.square().mean() + 0.02 * difference.abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mean = loss.item() if step == first else mean * 0.99 + loss.item() * 0.01
-        if step % 200 == 0:
-            run.log(step=step, loss=mean)
+    stream = batches(SceneStream("train", 100 + trainee.step, holds_out_concepts=False), _BATCH)
+    trainee.train(total, lambda: _loss(vae, _crops(planes(next(stream).targets))))
     db, linear = evaluate(vae)
     run.log(db=db, linear_db=linear)
     vae.save_pretrained(run.folder / "vae")
+
+
+def _loss(vae: PatchVAE, target: Any) -> Any:
+    with torch.no_grad():
+        code = vae.encode_planes(target)
+        code = code + 0.05 * torch.randn_like(code)  # what the denoiser makes is never quite the code
+    difference = vae.decode_planes(code) - target
+    return difference.square().mean() + 0.02 * difference.abs().mean()
 
 
 @torch.no_grad()

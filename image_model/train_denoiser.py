@@ -92,30 +92,34 @@ class Training:
         self._average.save_pretrained(self._run.folder / "unet")
 
     def _learn(self, batch: SceneBatch) -> float:
-        with torch.no_grad(), self._precision():
-            states = encoder().states(batch.captions).float()
-        codes = self._vae.encode_planes(planes(batch.targets))
-        conditions = _dropped(Conditions(states, self._reference(batch)))
-        sigma = torch.sigmoid(torch.randn(len(codes)) + 0.2)
-        level = sigma.reshape(-1, 1, 1, 1)
-        noise = torch.randn_like(codes)
-        noisy = (1 - level) * codes + level * noise
-        with self._precision():
-            flow = self._unet(
-                noisy,
-                sigma * 1000,
-                conditions.states,
-                cross_attention_kwargs={"reference": conditions.reference},
-                return_dict=False,
-            )[0]
-        weight = self._visible * (level / level.clamp(min=_LEAST_NOISE)).square()
-        loss = (weight * (flow.float() - noise + codes).square()).mean()
+        loss = self._loss(self._vae.encode_planes(planes(batch.targets)), self._conditions(batch))
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._unet.parameters(), 1.0)
         self._optimizer.step()
         self._follow()
         return float(loss.item())
+
+    def _loss(self, codes: Any, conditions: Conditions) -> Any:
+        """Return the squared error of the flow (Lipman et al. 2023, straight paths), by what it does to the pixels."""
+        sigma = torch.sigmoid(torch.randn(len(codes)) + 0.2)
+        level = sigma.reshape(-1, 1, 1, 1)
+        noise = torch.randn_like(codes)
+        with self._precision():
+            flow = self._unet(
+                (1 - level) * codes + level * noise,
+                sigma * 1000,
+                conditions.states,
+                cross_attention_kwargs={"reference": conditions.reference},
+                return_dict=False,
+            )[0]
+        weight = self._visible * (level / level.clamp(min=_LEAST_NOISE)).square()
+        return (weight * (flow.float() - noise + codes).square()).mean()
+
+    def _conditions(self, batch: SceneBatch) -> Conditions:
+        with torch.no_grad(), self._precision():
+            states = encoder().states(batch.captions).float()
+        return _dropped(Conditions(states, self._reference(batch)))
 
     def _reference(self, batch: SceneBatch) -> Reference | None:
         if self._variant == "text":

@@ -19,6 +19,7 @@ from image_model.paths import DECODER, SCORER
 from image_model.runs import Run
 from image_model.scenes import Split
 from image_model.text import encoder
+from image_model.trainee import Trainee
 from openhearth.engine.image.retrieval.patch_vae import PatchVAE
 from openhearth.engine.image.retrieval.scorer import Scorer
 
@@ -26,7 +27,6 @@ GATE = 0.8
 _POOL = 24_000
 _NEW = 48
 _BATCH = 192
-_LEARNING_RATE = 1e-3
 _COUNT = 1000
 
 
@@ -42,46 +42,32 @@ def main() -> None:
 def train(run: Run, total: int) -> None:
     """Train until the run is over or `total` steps are done."""
     vae = PatchVAE.from_pretrained(DECODER / "vae").eval()
-    scorer, state = Scorer(), run.resume()
-    if state is not None:
-        scorer.load_state_dict(state["model"])
-    scorer.to(memory_format=torch.channels_last)
-    temperature = nn.Parameter(torch.tensor(3.0))
-    optimizer = torch.optim.AdamW(
-        [*scorer.parameters(), temperature], _LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05
-    )
-    if state is not None:
-        optimizer.load_state_dict(state["optimizer"])
-        temperature.data.copy_(state["temperature"])
-    first = state["step"] if state else 0
-    pool = Pool(vae, first)
+    contrast = Contrast(Scorer())
+    trainee = Trainee(run, contrast, weight_decay=0.05)
+    pool = Pool(vae, trainee.step)
+    trainee.train(total, lambda: contrast(*pool.batch(_BATCH)))
+    contrast.scorer.eval().save_pretrained(run.folder / "scorer")
+    run.log(**evaluate(vae, contrast.scorer))
 
-    def save(step: int) -> dict[str, Any]:
-        return {
-            "model": scorer.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "temperature": temperature.data,
-            "step": step,
-        }
 
-    mean = 0.0
-    for step in run.steps(first, save, last=total):
-        for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1, (step + 1) / 100) * (1 - step / total)
-        codes, meanings = pool.batch(_BATCH)
+class Contrast(nn.Module):
+    """The loss of a scorer: how badly it tells which caption of a batch is a picture's, and which picture a caption's.
+
+    The temperature of both choices is learnt, too.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__()
+        self.scorer = scorer.train().to(memory_format=torch.channels_last)
+        self.temperatures = nn.ParameterList([nn.Parameter(torch.tensor(3.0))])
+
+    def forward(self, codes: Any, meanings: Any) -> Any:
+        """Return the loss of codes [B, C, 16, 16] with their captions' embeddings [B, D]."""
         with torch.autocast("cpu", torch.bfloat16):
-            seen = scorer.train()(codes).float()
-        logits = seen @ meanings.T * temperature.exp()
+            seen = self.scorer(codes).float()
+        logits = seen @ meanings.T * self.temperatures[0].exp()
         wanted = torch.arange(len(codes))
-        loss = (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)) / 2
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mean = loss.item() if step == first else mean * 0.98 + loss.item() * 0.02
-        if (step + 1) % 50 == 0:
-            run.log(step=step + 1, loss=mean)
-    scorer.eval().save_pretrained(run.folder / "scorer")
-    run.log(**evaluate(vae, scorer))
+        return (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)) / 2
 
 
 class Pool:

@@ -15,42 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from openhearth.engine.image.retrieval.prompts import COLOURS, SHADES
+
 _SAME, _WHOLE_NAME, _LAST_WORD, _KEYWORD = 0.6, 0.35, 0.2, 0.12
 """What it adds to the likeness of meanings (a cosine) that words are the same."""
 
 _NEARLY = 0.03
-_ADJECTIVES = frozenset(
-    [
-        "red",
-        "orange",
-        "yellow",
-        "green",
-        "teal",
-        "blue",
-        "purple",
-        "pink",
-        "brown",
-        "black",
-        "gray",
-        "grey",
-        "white",
-        "light",
-        "dark",
-        "navy",
-        "beige",
-        "golden",
-        "silver",
-        "colorful",
-        "colourful",
-        "cute",
-        "happy",
-        "shiny",
-        "old",
-        "new",
-        "beautiful",
-        "nice",
-    ]
-)
+_ADJECTIVES = COLOURS | SHADES | {"colorful", "colourful", "cute", "happy", "shiny", "old", "new", "beautiful", "nice"}
 
 Embed = Callable[[Sequence[str]], Any]
 

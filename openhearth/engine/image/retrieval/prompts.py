@@ -51,7 +51,8 @@ COLOURS = frozenset(
     )
 )  # fmt: skip
 """Words that say which colour a thing takes on."""
-_SHADES = frozenset(("light", "dark", "bright", "pale", "navy"))
+SHADES = frozenset(("light", "dark", "bright", "pale", "navy"))
+"""Words that say which kind of a colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Mention:
         colours = [word for word in words if word in COLOURS]
         if not colours or set(colours) & set(name.split()):
             return ""
-        shade = [word for word in words if word in _SHADES and words[words.index(word) + 1 :][:1] == colours[:1]]
+        shade = [word for word in words if word in SHADES and words[words.index(word) + 1 :][:1] == colours[:1]]
         return " ".join([*shade, colours[0]])
 
 
