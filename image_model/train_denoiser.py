@@ -1,6 +1,6 @@
 """Train the network that draws: `python -m image_model.train_denoiser --variant retrieval --minutes 120`.
 
-Call it again to go on. The last sitting wants `--finish`: over its last third the learning rate falls to nothing.
+Call it again to go on. The last sitting wants `--finish`: over it the learning rate falls to nothing.
 Nothing else should run meanwhile; two threads that wait for each other take three times as long.
 """
 
@@ -27,7 +27,7 @@ Variant = Literal["retrieval", "text"]
 
 BATCH = 32
 CHANNELS = (96, 160, 256)
-_LEARNING_RATE = 8e-4
+_LEARNING_RATE = 6e-4
 _WARM_UP_STEPS = 100
 _EMA_DECAY = 0.999
 _COPIES = 0.04
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", choices=("retrieval", "text"), default="retrieval")
     parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--finish", action="store_true", help="let the learning rate fall to nothing at the end")
+    parser.add_argument("--finish", action="store_true", help="let the learning rate fall to nothing")
     parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16, where the processor can")
     parser.add_argument("--channels", type=int, nargs=3, default=CHANNELS)
     parser.add_argument("--sprites", type=int, help="learn only the first so many, to see whether it learns at all")
@@ -138,7 +138,7 @@ class Training:
         torch._foreach_lerp_(list(self._average.parameters()), list(self._unet.parameters()), 1 - decay)
 
     def _set_learning_rate(self, steps: int, *, finish: bool) -> None:
-        left = min(1.0, 3 * (1 - self._run.part_done())) if finish else 1.0
+        left = 1 - self._run.part_done() if finish else 1.0
         for group in self._optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * min(1.0, (steps + 1) / _WARM_UP_STEPS) * max(left, 0.0)
 
