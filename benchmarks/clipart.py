@@ -1,7 +1,7 @@
 """How long does the embedded image model take? `python -m benchmarks.clipart --help`
 
-The official client asks a server with the default settings for one picture after the other, as a person would. The first
-one is counted by itself, because the model is loaded for it.
+The official client asks a server with the default settings for one picture after the other, as a person would. The
+first one is counted by itself, because the model is loaded for it.
 """
 
 import argparse

@@ -8,30 +8,28 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
 from image_model.backgrounds import SCENES
 from image_model.colours import BACKGROUND_COLOURS, COLOURS
-from image_model.data import planes
 from image_model.package import complete
-from image_model.paths import DECODER, EVALUATION, PACKAGE, SCORER
+from image_model.paths import EVALUATION, PACKAGE
 from image_model.scenes import COLOURED_FOR_TEST, Imagination, Thing, is_held_out
+from image_model.scorer import Scorer
 from image_model.sprites import Sprites
-from image_model.text import encoder
 from openhearth.engine.image.drawing import Drawing
 from openhearth.engine.image.pipeline import Pipeline
-from openhearth.engine.image.retrieval.patch_vae import PatchVAE
-from openhearth.engine.image.retrieval.scorer import Scorer
+from openhearth.engine.image.retrieval.layout import Layout, boxes
+from openhearth.engine.image.retrieval.prompts import read_prompt
 
 GATES = {"object_top5": 0.7, "colour": 0.85, "background": 0.9, "both_objects": 0.5}
 GRID = Path(__file__).with_name("samples.txt")
@@ -39,6 +37,8 @@ _EDGE = 256
 _COLUMNS = 8
 
 Draw = Callable[[str, int], Image.Image]
+Right = Callable[[Image.Image, "Task", int], bool]
+"""Whether a picture that was drawn for a task with a seed is right."""
 
 
 def main() -> None:
@@ -84,11 +84,11 @@ class Task:
 
 def measure(judge: "Judge", draw: Callable[[Task, int], Image.Image], fewer: int = 1) -> dict[str, float]:
     """Return the four figures, each between 0 and 1."""
-    kinds: dict[str, tuple[Sequence[Task], Callable[[Image.Image, Any], bool]]] = {
+    kinds: dict[str, tuple[Sequence[Task], Right]] = {
         "object_top5": (object_tasks(judge.sprites), judge.shows),
         "colour": (colour_tasks(judge.sprites), judge.has_colour),
         "background": (background_tasks(judge.sprites), judge.has_background),
-        "both_objects": (pair_tasks(judge.sprites), judge.shows_both),
+        "both_objects": (pair_tasks(judge.sprites), judge.shows),
     }
     return {name: _share(tasks[::fewer], draw, is_right) for name, (tasks, is_right) in kinds.items()}
 
@@ -98,17 +98,16 @@ def composed(judge: "Judge") -> Callable[[Task, int], Image.Image]:
     imagination = Imagination(judge.sprites, "held_out", holds_out_concepts=False)
 
     def draw(task: Task, seed: int) -> Image.Image:
-        random = Random(seed)
-        scene = imagination.described(task.things, random, task.background)
-        return Image.fromarray(imagination.draw(scene, random).target)
+        scene = imagination.described(task.things, Random(seed), task.background)
+        scene = replace(scene, layout=judge.layout(task))
+        return Image.fromarray(imagination.draw(scene, Random(seed)).target)
 
     return draw
 
 
 def object_tasks(sprites: Sprites, count: int = 200) -> list[Task]:
     """Return prompts for single things, half of them things that training never showed."""
-    names = _names(sprites)
-    random = Random(11)
+    random, names = Random(11), names_of(sprites)
     scenes = [*SCENES, *BACKGROUND_COLOURS]
     new = {name: [scene for scene in scenes if is_held_out(name, scene)] for name in names}
     unseen = [name for name in names if new[name] and is_held_out(name)]
@@ -127,7 +126,7 @@ def colour_tasks(sprites: Sprites) -> list[Task]:
 def background_tasks(sprites: Sprites, count: int = 120) -> list[Task]:
     """Return prompts for every plain colour and every landscape."""
     random, kinds = Random(13), [*BACKGROUND_COLOURS, *SCENES]
-    names = _names(sprites)
+    names = names_of(sprites)
     chosen = [kinds[number % len(kinds)] for number in range(count)]
     things = [random.choice([name for name in names if is_held_out(name, kind)]) for kind in chosen]
     return [_single(sprites, name, kind, wanted=kind) for name, kind in zip(things, chosen, strict=True)]
@@ -135,7 +134,7 @@ def background_tasks(sprites: Sprites, count: int = 120) -> list[Task]:
 
 def pair_tasks(sprites: Sprites, count: int = 100) -> list[Task]:
     """Return prompts for two things side by side that training never showed together."""
-    random, names = Random(17), _names(sprites)
+    random, names = Random(17), names_of(sprites)
     pairs: list[tuple[str, str]] = []
     while len(pairs) < count:
         first, second = random.sample(names, 2)
@@ -149,61 +148,33 @@ class Judge:
 
     def __init__(self, sprites: Sprites) -> None:
         self.sprites = sprites
+        self._names = names_of(sprites)
+        self._scorer = Scorer(sprites)
 
-    @cached_property
-    def _vae(self) -> PatchVAE:
-        vae: PatchVAE = PatchVAE.from_pretrained(DECODER / "vae").eval()
-        return vae
+    def shows(self, picture: Image.Image, task: Task, seed: int) -> bool:
+        """Whether in each box the right name is among the five best of all; two things may have changed places."""
+        names = [self.sprites.infos[thing.sprite].name for thing in task.things]
+        best = [self._scorer.names(picture, box)[:5] for box in boxes(self.layout(task), Random(seed))]
+        return any(all(map(list.__contains__, best, order)) for order in (names, names[::-1]))
 
-    @cached_property
-    def _scorer(self) -> Scorer:
-        scorer: Scorer = Scorer.from_pretrained(SCORER / "scorer").eval()
-        return scorer
+    def layout(self, task: Task) -> Layout:
+        """Return how the things of a task lie, as the model reads the prompt."""
+        return replace(read_prompt(task.prompt, self._names).layout, count=len(task.things))
 
-    def shows(self, picture: Image.Image, name: str, best: int = 5) -> bool:
-        """Whether a name is among the best for a picture, of all there are."""
-        return name in self._ranked(picture, self._names, "a {}")[:best]
-
-    def shows_both(self, picture: Image.Image, names: tuple[str, str]) -> bool:
-        """Whether the left half shows one of two things, and the right half the other."""
-        halves = [
-            picture.crop((left, 64, left + 128, 192)).resize((_EDGE, _EDGE), Resampling.BICUBIC) for left in (0, 128)
-        ]
-        first, second = names
-        return all(map(self.shows, halves, (first, second))) or all(map(self.shows, halves, (second, first)))
-
-    def has_colour(self, picture: Image.Image, colour: str) -> bool:
-        """Whether most of what differs from the background is nearest to this colour."""
+    def has_colour(self, picture: Image.Image, task: Task, seed: int) -> bool:
+        """Whether most of what differs from the background is nearest to the colour."""
         pixels = np.asarray(picture.convert("RGB"), np.float32)
         behind = np.median(_rim(pixels), 0)
         shown = pixels[np.abs(pixels - behind).max(-1) > 40]
-        return len(shown) > 0 and _most_common(shown, COLOURS) == colour
+        return len(shown) > 0 and _most_common(shown, COLOURS) == task.wanted
 
-    def has_background(self, picture: Image.Image, name: str) -> bool:
-        """Whether the rim of a picture has a colour, or its whole is like a landscape more than like all others."""
-        if name in BACKGROUND_COLOURS:
+    def has_background(self, picture: Image.Image, task: Task, seed: int) -> bool:
+        """Whether the rim of a picture has the colour, or is like this landscape's more than like all others'."""
+        if task.wanted in BACKGROUND_COLOURS:
             rim = _rim(np.asarray(picture.convert("RGB"), np.float32))
-            return _most_common(rim, BACKGROUND_COLOURS) == name
-        return self._ranked(picture, list(SCENES), "a thing {}")[0] == name
-
-    def _ranked(self, picture: Image.Image, names: list[str], frame: str) -> list[str]:
-        with torch.no_grad():
-            pixels = torch.from_numpy(np.array(picture.convert("RGBA")))[None]
-            seen = self._scorer(self._vae.encode_planes(planes(pixels)))[0]
-        return [names[place] for place in (self._meanings(names, frame) @ seen).argsort(descending=True).tolist()]
-
-    def _meanings(self, names: list[str], frame: str) -> Any:
-        if names is self._names:
-            return self._meanings_of_names
-        return encoder().embeddings([frame.format(SCENES[name].phrases[0]) for name in names])
-
-    @cached_property
-    def _names(self) -> list[str]:
-        return _names(self.sprites)
-
-    @cached_property
-    def _meanings_of_names(self) -> Any:
-        return torch.cat([encoder().embeddings([f"a {name}"]) for name in self._names])
+            return _most_common(rim, BACKGROUND_COLOURS) == task.wanted
+        distances = {name: np.abs(each - _border(picture)).mean((1, 2)).min() for name, each in _landscapes().items()}
+        return min(distances, key=distances.__getitem__) == task.wanted
 
 
 def grid(draw: Draw, prompts: Sequence[str]) -> Image.Image:
@@ -217,11 +188,26 @@ def grid(draw: Draw, prompts: Sequence[str]) -> Image.Image:
     return sheet
 
 
-def _share(
-    tasks: Sequence[Task], draw: Callable[[Task, int], Image.Image], is_right: Callable[[Image.Image, Any], bool]
-) -> float:
-    right = [is_right(draw(task, seed), task.wanted) for seed, task in enumerate(tasks)]
+def _share(tasks: Sequence[Task], draw: Callable[[Task, int], Image.Image], is_right: Right) -> float:
+    right = [is_right(draw(task, seed), task, seed) for seed, task in enumerate(tasks)]
     return sum(right) / len(right)
+
+
+@cache
+def _landscapes(count: int = 16) -> dict[str, NDArray[np.float32]]:
+    """Return the borders of some pictures of each landscape."""
+    return {
+        name: np.stack([_border(background.paint(Random(seed))) for seed in range(count)])
+        for name, background in SCENES.items()
+    }
+
+
+def _border(picture: Image.Image) -> NDArray[np.float32]:
+    """Return the outer fields of a picture of 32x32 fields: [N, 3], 0 to 255."""
+    fields = np.asarray(picture.convert("RGB").resize((32, 32), Resampling.BOX), np.float32)
+    inner = np.zeros((32, 32), bool)
+    inner[5:27, 5:27] = True
+    return fields[~inner]
 
 
 def _single(sprites: Sprites, name: str, background: str, *, wanted: str, colour: str | None = None) -> Task:
@@ -235,7 +221,8 @@ def _pair(sprites: Sprites, names: tuple[str, str]) -> Task:
     return Task(prompt, (first, second), "unnamed", names)
 
 
-def _names(sprites: Sprites) -> list[str]:
+def names_of(sprites: Sprites) -> list[str]:
+    """Return the names of all things, in alphabetical order."""
     return sorted({info.name for info in sprites.infos})
 
 

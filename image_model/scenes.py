@@ -14,7 +14,7 @@ from image_model.backgrounds import EDGE, PLAIN, SCENES, Background, unnamed, wi
 from image_model.colours import COLOURS, recoloured
 from image_model.sprites import SpriteInfo, Sprites
 from openhearth.engine.image.retrieval.canvas import Placed, coverage, layers, stacked
-from openhearth.engine.image.retrieval.layout import Extent, Layout, Place, boxes
+from openhearth.engine.image.retrieval.layout import Box, Extent, Layout, Place, boxes
 
 GRID = 16
 MAX_THINGS = 4
@@ -54,12 +54,15 @@ class Scene:
 class Example:
     """One picture: `target` and `canvas`, what is shown beforehand, are uint8 [256, 256, 4]; `covers` [4, 16, 16].
 
-    `colours` are those that the things take on, empty for their own; `background` is what is said of it.
+    `colours` are those that the things take on, empty for their own; `background` is what is said of it. `names` are
+    those of the sprites, `where` the boxes that they lie in.
     """
 
     caption: str
     colours: tuple[str, ...]
     background: str
+    names: tuple[str, ...]
+    where: tuple[Box, ...]
     target: NDArray[np.uint8]
     canvas: NDArray[np.uint8]
     covers: NDArray[np.float32]
@@ -118,16 +121,18 @@ class Imagination:
             caption=scene.caption,
             colours=tuple(thing.colour or "" for thing in scene.things),
             background="" if shows_background and behind else scene.behind,
+            names=tuple(self._sprites.infos[thing.sprite].name for thing in scene.things),
+            where=tuple(where),
             target=np.asarray(stacked([*behind, *drawn], (EDGE, EDGE))),
             canvas=np.asarray(stacked([*behind, *shown] if shows_background else shown, (EDGE, EDGE))),
             covers=covers,
         )
 
     def _placed(
-        self, scene: Scene, where: Sequence[object], mirrored: Sequence[bool], *, in_own_colours: bool
+        self, scene: Scene, where: Sequence[Box], mirrored: Sequence[bool], *, in_own_colours: bool
     ) -> list[Placed]:
         return [
-            Placed(self._picture(thing, in_own_colours), box, flip)  # type: ignore[arg-type]
+            Placed(self._picture(thing, in_own_colours), box, flip)
             for thing, box, flip in zip(scene.things, where, mirrored, strict=True)
         ]
 

@@ -1,11 +1,13 @@
 """The judge's own measures, and prompts that training has not seen."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from image_model.backgrounds import SCENES
 from image_model.colours import BACKGROUND_COLOURS, COLOURS
 from image_model.evaluate import (
     Judge,
@@ -19,6 +21,22 @@ from image_model.evaluate import (
 )
 from image_model.scenes import COLOURED_FOR_TEST, Thing, is_held_out
 from image_model.sprites import Sprites
+from openhearth.engine.image.retrieval.layout import Box
+
+
+def task(wanted: str) -> Task:
+    """Return a task of which only what is wanted counts."""
+    return Task("a ball", (Thing(0, "ball"),), "white", wanted)
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+def test_a_landscape_is_recognised(sprites: Sprites, name: str) -> None:
+    """By its border, from a picture that the judge has not seen."""
+    picture = SCENES[name].paint(Random(1234))
+    picture.paste("red", (60, 60, 200, 200))
+
+    assert Judge(sprites).has_background(picture, task(name), 0)
+    assert not Judge(sprites).has_background(picture, task("sea" if name != "sea" else "night"), 0)
 
 
 @pytest.mark.parametrize("name", list(COLOURS))
@@ -29,9 +47,9 @@ def test_a_colour_is_recognised(sprites: Sprites, name: str) -> None:
 
     judge = Judge(sprites)
 
-    assert judge.has_colour(picture, name)
-    assert not judge.has_colour(picture, "teal" if name != "teal" else "red")
-    assert not judge.has_colour(Image.new("RGB", (256, 256)), name)
+    assert judge.has_colour(picture, task(name), 0)
+    assert not judge.has_colour(picture, task("teal" if name != "teal" else "red"), 0)
+    assert not judge.has_colour(Image.new("RGB", (256, 256)), task(name), 0)
 
 
 @pytest.mark.parametrize("name", list(BACKGROUND_COLOURS))
@@ -40,7 +58,7 @@ def test_a_plain_background_is_recognised(sprites: Sprites, name: str) -> None:
     picture = Image.new("RGB", (256, 256), BACKGROUND_COLOURS[name])
     picture.paste("red" if name != "red" else "blue", (60, 60, 200, 200))
 
-    assert Judge(sprites).has_background(picture, name)
+    assert Judge(sprites).has_background(picture, task(name), 0)
 
 
 def test_prompts_were_not_trained_on(sprites: Sprites) -> None:
@@ -74,9 +92,26 @@ def test_scenes_are_composed_as_asked(sprites: Sprites) -> None:
     draw = composed(judge)
     tasks = [Task("a ball", (Thing(0, "ball"),), name, name) for name in BACKGROUND_COLOURS]
 
-    right = [judge.has_background(draw(task, seed), task.wanted) for seed, task in enumerate(tasks)]
+    right = [judge.has_background(draw(each, seed), each, seed) for seed, each in enumerate(tasks)]
 
     assert sum(right) >= len(right) - 1
+
+
+def test_things_are_looked_for_where_they_lie(sprites: Sprites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two things may have changed places, but neither may be missing."""
+    judge = Judge(sprites)
+    pair = Task("a car and a kite", (Thing(1, "car"), Thing(3, "kite")), "white", ("car", "kite"))
+    picture = Image.new("RGB", (256, 256))
+
+    def names(_picture: Image.Image, box: Box) -> list[str]:
+        return ["car", "ball"] if box.left < 0.4 else [other, "ball"]
+
+    monkeypatch.setattr(judge._scorer, "names", names)
+
+    other = "kite"
+    assert judge.shows(picture, pair, 3)
+    other = "car"
+    assert not judge.shows(picture, pair, 3)
 
 
 def test_the_grid_shows_every_sample() -> None:

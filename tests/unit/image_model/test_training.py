@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from image_model import package, train_decoder, train_denoiser, train_scorer
+from image_model import package, train_decoder, train_denoiser
 from image_model.data import SceneBatch, SceneStream, collate
 from image_model.runs import Run
 from image_model.scenes import Imagination
@@ -37,8 +37,9 @@ def tiny(sprites: Sprites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         while True:
             yield collate([imagination.draw(imagination.scene(random), random) for _ in range(min(size, 4))])
 
-    for module in (train_decoder, train_denoiser, train_scorer):
-        monkeypatch.setattr(module, "batches", batches)
+    monkeypatch.setattr(Sprites, "load", lambda: sprites)
+    for module in (train_decoder, train_denoiser):
+        monkeypatch.setattr(module, "batches", batches, raising=False)
         monkeypatch.setattr(module, "DECODER", tmp_path, raising=False)
         monkeypatch.setattr(module, "encoder", lambda: encoder, raising=False)
     monkeypatch.setattr(package, "DECODER", tmp_path)
@@ -87,25 +88,9 @@ def test_the_decoder_learns_and_resumes(tiny: Path, monkeypatch: pytest.MonkeyPa
     assert "linear_db" in (tiny / "decoder/log.jsonl").read_text()
 
 
-def test_the_scorer_learns_and_resumes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It writes a scorer that loads, and says how often it is right."""
-    monkeypatch.setattr(train_scorer, "_BATCH", 2)
-    monkeypatch.setattr(train_scorer, "_COUNT", 4)
-    for _ in range(2):
-        run = FewSteps(tiny / "scorer", minutes=1)
-        train_scorer.train(run, 10)
-
-    state = run.resume()
-    assert state is not None
-    assert state["step"] == 2
-    last = json.loads((tiny / "scorer/log.jsonl").read_text().splitlines()[-1])
-    assert 0 <= last["top1"] <= last["top5"] <= 1
-
-
-def test_the_package_is_whole(tiny: Path, sprites: Sprites, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_is_whole(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights in half precision, the bank, the index and whose art it is; too large a one is refused."""
     monkeypatch.setattr("image_model.bank.encoder", getattr(train_denoiser, "encoder"))  # noqa: B009
-    monkeypatch.setattr(Sprites, "load", lambda: sprites)
     RetrievalUNet(block_out_channels=(32, 32, 32)).save_pretrained(tiny / "unet")
 
     size = package.write_package(tiny / "unet", tiny / "package")
