@@ -166,15 +166,15 @@ class Judge:
         pixels = np.asarray(picture.convert("RGB"), np.float32)
         behind = np.median(_rim(pixels), 0)
         shown = pixels[np.abs(pixels - behind).max(-1) > 40]
-        return len(shown) > 0 and _most_common(shown, COLOURS) == task.wanted
+        return len(shown) > 0 and _most_common(shown, COLOURS) == str(task.wanted)
 
     def has_background(self, picture: Image.Image, task: Task, seed: int) -> bool:
         """Whether the rim of a picture has the colour, or is like this landscape's more than like all others'."""
         if task.wanted in BACKGROUND_COLOURS:
             rim = _rim(np.asarray(picture.convert("RGB"), np.float32))
-            return _most_common(rim, BACKGROUND_COLOURS) == task.wanted
+            return _most_common(rim, BACKGROUND_COLOURS) == str(task.wanted)
         distances = {name: np.abs(each - _border(picture)).mean((1, 2)).min() for name, each in _landscapes().items()}
-        return min(distances, key=distances.__getitem__) == task.wanted
+        return min(distances, key=distances.__getitem__) == str(task.wanted)
 
 
 def grid(draw: Draw, prompts: Sequence[str]) -> Image.Image:
