@@ -11,7 +11,7 @@ from image_model import scorer, train_decoder
 from image_model.paths import DECODER, DENOISER, SCORER
 from image_model.runs import last_value
 
-_DENOISER_STEPS = 5_000
+_DENOISER_STEPS = 4_500
 
 
 def main() -> None:
