@@ -21,6 +21,9 @@ _SAME, _WHOLE_NAME, _LAST_WORD, _KEYWORD = 0.6, 0.35, 0.2, 0.12
 """What it adds to the likeness of meanings (a cosine) that words are the same."""
 
 _NEARLY = 0.03
+_MAX_WORDS = 16
+"""How many words of a phrase are compared, from its end."""
+
 _ADJECTIVES = COLOURS | SHADES | {"colorful", "colourful", "cute", "happy", "shiny", "old", "new", "beautiful", "nice"}
 
 Embed = Callable[[Sequence[str]], Any]
@@ -67,7 +70,7 @@ class Bank:
         return Image.open(io.BytesIO(data)).convert("RGBA")
 
     def _scores(self, phrase: str) -> NDArray[np.float32]:
-        words = phrase.split()
+        words = phrase.split()[-_MAX_WORDS:]
         nouns = [word for word in words if word not in _ADJECTIVES] or words
         meanings = np.asarray(self._embed([" ".join(nouns), phrase]), np.float32) @ self._meanings.T
         likeness = 0.7 * meanings[0] + 0.3 * meanings[1]

@@ -12,7 +12,7 @@ from openhearth.engine.image.retrieval.layout import Arrangement, Extent, Layout
 MAX_THINGS = 4
 _GLUE = "_"
 
-_COUNTS = {"two": 2, "three": 3, "four": 4, "several": 3, "some": 3, "2": 2, "3": 3, "4": 4}
+_COUNTS = {"two": 2, "three": 3, "four": 4, "several": 3, "2": 2, "3": 3, "4": 4}
 _EXTENTS: dict[str, Extent] = {
     **dict.fromkeys(("small", "tiny", "little"), "small"),
     **dict.fromkeys(("large", "big", "huge", "giant"), "large"),
@@ -42,7 +42,9 @@ _PREPOSITIONS = re.compile(
     r"|and|beside|near|behind|by|inside|riding|holding|eating|wearing|chasing|fighting|underwater)\b|[,;.:!?]"
 )
 _ABOVE, _BELOW = ("on top of", "above", "over", "on"), ("under", "underneath", "below")
-_IDLE = re.compile(r"^(?:(?:a|an|the|its|his|her|some|of|is|are|single|one|3d|flat|very) )+")
+_IDLE = frozenset(
+    ("a", "an", "the", "its", "his", "her", "some", "of", "is", "are", "single", "one", "3d", "flat", "very")
+)
 _QUIET = ("without",)
 COLOURS = frozenset(
     (
@@ -141,16 +143,21 @@ def _mentions(words: str) -> tuple[list[Mention], list[str], str]:
 
 
 def _mention(chunk: str) -> Mention | None:
-    chunk = _IDLE.sub("", chunk.strip() + " ").strip()
-    first, _, rest = chunk.partition(" ")
-    if first in _COUNTS and rest:
-        inner = _mention(rest)
-        return inner and Mention(_singular(inner.phrase), _COUNTS[first], inner.extent)
-    if first in _EXTENTS and rest:
-        inner = _mention(rest)
-        return inner and Mention(inner.phrase, inner.count, _EXTENTS[first])
-    is_style = all(word in _STYLES for word in chunk.split())
-    return None if is_style or chunk in _NO_THINGS else Mention(chunk.replace(_GLUE, " "))
+    words = chunk.split()
+    count, extent, start = 1, None, 0
+    for start, word in enumerate([*words, ""]):
+        is_last = start >= len(words) - 1
+        if word in _COUNTS and not is_last:
+            count = _COUNTS[word]
+        elif word in _EXTENTS and not is_last:
+            extent = _EXTENTS[word]
+        elif word not in _IDLE:
+            break
+    thing = " ".join(words[start:])
+    if thing in _NO_THINGS or all(word in _STYLES for word in words[start:]):
+        return None
+    phrase = thing.replace(_GLUE, " ")
+    return Mention(_singular(phrase) if count > 1 else phrase, count, extent)
 
 
 def _singular(phrase: str) -> str:

@@ -99,3 +99,14 @@ def test_what_is_said_of_the_background(prompt: str, background: str) -> None:
 def test_the_colour_that_a_thing_takes_on(phrase: str, name: str, colour: str) -> None:
     """None if it has it by its name; a fruit is no colour."""
     assert Mention(phrase).colour_for(name) == colour
+
+
+@pytest.mark.parametrize(
+    "word", ["two ", "small ", "a ", "cat ", "cat and ", "on the left ", "background ", "picture of "]
+)
+def test_long_prompts_are_read(word: str) -> None:
+    """As long as the API takes them, whatever they repeat."""
+    request = read_prompt(word * (32_000 // len(word)))
+
+    assert len(request.mentions) <= 4
+    assert request.layout.count <= 4
