@@ -45,7 +45,7 @@ bench: .venv/.base  ## run every benchmark; each prints JSON on its last line
 	@touch $@ .venv/.base
 
 image-model: .venv/.image-model  ## make the embedded image model: hours, resumable, alone on the machine
-	$(BIN)/openhearth pull
+	$(BIN)/openhearth pull all-minilm-l6-v2
 	$(BIN)/python -m image_model
 
 clean:  ## remove the environment and the caches
