@@ -3,6 +3,7 @@
 Every step goes on where it was stopped, and one that is done is passed over.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from image_model.paths import DECODER, DENOISER, SCORER
 from image_model.runs import last_value
 
 _DENOISER_STEPS = 4_500
+_QUIET = {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
 
 
 def _run(step: str, *arguments: str) -> None:
-    subprocess.run(_command(step, arguments), check=True)
+    subprocess.run(_command(step, arguments), check=True, env=os.environ | _QUIET)
 
 
 def _command(step: str, arguments: Sequence[str]) -> list[str]:

@@ -46,6 +46,16 @@ _IDLE = frozenset(
     ("a", "an", "the", "its", "his", "her", "some", "of", "is", "are", "single", "one", "3d", "flat", "very")
 )
 _QUIET = ("without",)
+_MANNERS = frozenset(
+    (
+        "colours", "colors", "light", "lighting", "realistic", "hyper-real", "photorealistic", "realism", "detailed",
+        "details", "4k", "8k", "hd", "quality", "resolution", "style", "focus", "cinematic", "masterpiece", "artstation",
+        "art", "mood",
+    )
+)  # fmt: skip
+"""Words that end a remark about how to draw, such as "dramatic light"; a thing would have an article."""
+
+_ARTICLES = ("a", "an", "the", "one")
 COLOURS = frozenset(
     (
         "red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "black", "gray", "grey", "white",
@@ -133,13 +143,18 @@ def _mentions(words: str) -> tuple[list[Mention], list[str], str]:
         is_behind = link not in ("", "and", ",", "with") and _BACKGROUNDS.search(chunk) is not None
         is_behind = is_behind or "background" in chunk or link == "underwater"
         behind += [f"{link} {chunk.strip()}".strip(" ,")] * is_behind
-        mention = None if is_behind or link in _QUIET else _mention(chunk)
+        is_quiet = link in _QUIET or (link == "," and _is_manner(chunk.split()))
+        mention = None if is_behind or is_quiet else _mention(chunk)
         if mention is not None:
             found.append(mention)
             links.append(link)
     if not found and not _BACKGROUNDS.search(words):
         found, links = [Mention(words.replace(_GLUE, " "))], [""]
     return found, links, " ".join(behind)
+
+
+def _is_manner(words: Sequence[str]) -> bool:
+    return bool(words) and words[-1] in _MANNERS and words[0] not in _ARTICLES and words[0] not in _COUNTS
 
 
 def _mention(chunk: str) -> Mention | None:

@@ -22,6 +22,8 @@ from openhearth.engine.image.retrieval.prompts import Mention, read_prompt
         ("A watercolor painting of a fox in a snowy forest", ["fox"]),
         ("a purple octopus underwater", ["purple octopus"]),
         ("a beach", ["beach"]),
+        ("a castle in the mountains, vivid colours, dramatic light, hyper-real", ["castle"]),
+        ("a dog, a traffic light", ["dog", "traffic light"]),
     ],
 )
 def test_things_are_told_from_the_background(prompt: str, phrases: list[str]) -> None:
