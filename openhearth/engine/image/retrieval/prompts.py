@@ -49,8 +49,8 @@ _QUIET = ("without",)
 _MANNERS = frozenset(
     (
         "colours", "colors", "light", "lighting", "realistic", "hyper-real", "photorealistic", "realism", "detailed",
-        "details", "4k", "8k", "hd", "quality", "resolution", "style", "focus", "cinematic", "masterpiece", "artstation",
-        "art", "mood",
+        "details", "4k", "8k", "hd", "quality", "resolution", "style", "focus", "cinematic", "masterpiece", "mood",
+        "artstation", "art",
     )
 )  # fmt: skip
 """Words that end a remark about how to draw, such as "dramatic light"; a thing would have an article."""
