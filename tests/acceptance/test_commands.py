@@ -155,7 +155,7 @@ class TestModels:
         assert rows["Tiny"].endswith("256 ready")
         assert rows["smollm2-135m-instruct"] == "text embedded 92.9 MB 8,192 not pulled"
         assert rows["openhearth-clipart"].startswith("image embedded")
-        assert "openhearth-clipart draws clip art" in listed
+        assert "What openhearth-clipart draws is clip art" in listed
         assert rows["gpt-4o-mini"] == "text alias → Tiny"
         assert "old cannot be served: its weights are in pytorch_model.bin" in listed
 
