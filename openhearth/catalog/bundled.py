@@ -79,8 +79,8 @@ BUNDLED_MODELS = {
             id="openhearth-clipart",
             kind="image",
             text_encoder="all-minilm-l6-v2",
-            remark="What openhearth-clipart draws is clip art of what an emoji exists for. For other pictures serve a large "
-            "model, as in OPENHEARTH_IMAGE_MODEL=stabilityai/sdxl-turbo.",
+            remark="What openhearth-clipart draws is clip art of what an emoji exists for. For other pictures serve a "
+            "large model, as in OPENHEARTH_IMAGE_MODEL=stabilityai/sdxl-turbo.",
         ),
     )
 }
