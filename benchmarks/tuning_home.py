@@ -19,6 +19,7 @@ from openai.types.fine_tuning import FineTuningJob
 
 from benchmarks.fine_tuning import make_rows
 from openhearth.settings import DEFAULT_TEXT_MODEL
+from tests.processes import trainers_on
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,7 @@ class Home:
 
     def trainers(self) -> list[int]:
         """Return the process ids of the trainers on this home."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if "openhearth.training" in words and any(str(self.root) in word for word in words):
-                found.append(int(path.parent.name))
-        return found
+        return trainers_on(self.root)
 
     def kill_trainers(self) -> None:
         """Kill every trainer."""

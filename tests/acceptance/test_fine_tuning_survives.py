@@ -17,6 +17,7 @@ from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.acceptance.test_serve import base_url, read_banner
+from tests.processes import trainers_on
 from tests.tiny_model import make_tiny_model
 
 TINY = "tiny-llama"
@@ -77,15 +78,7 @@ class Home:
 
     def trainers(self) -> list[int]:
         """Return the process ids of the trainers on this home."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if "openhearth.training" in words and any(str(self.root) in word for word in words):
-                found.append(int(path.parent.name))
-        return found
+        return trainers_on(self.root)
 
     def kill_trainer(self) -> None:
         """Kill the trainer, of which there is one."""
