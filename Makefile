@@ -1,6 +1,7 @@
 # Every command a person types. `make serve` and `make test` set up all they need in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+MINUTES ?= 80
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help serve test check format bench image-model clean
@@ -46,7 +47,7 @@ bench: .venv/.base  ## run every benchmark; each prints JSON on its last line
 
 image-model: .venv/.image-model  ## make the embedded image model: hours, resumable, alone on the machine
 	$(BIN)/openhearth pull all-minilm-l6-v2
-	$(BIN)/python -m image_model
+	$(BIN)/python -m image_model --minutes $(MINUTES)
 
 clean:  ## remove the environment and the caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -90,6 +90,7 @@ class Training:
                 rate = (step + 1 - first) * BATCH / self._run.seconds()
                 self._run.log(step=step + 1, loss=sum(losses) / len(losses), samples_per_second=round(rate, 2))
         self._average.save_pretrained(self._run.folder / "unet")
+        self._run.log(step=self._step + 1, finished=float(finish))
 
     def _learn(self, batch: SceneBatch) -> float:
         loss = self._loss(self._vae.encode_planes(planes(batch.targets)), self._conditions(batch))

@@ -27,9 +27,9 @@ def test_what_is_done_is_passed_over(steps: list[str], tmp_path: Path) -> None:
     """With all gates passed, only what takes little time is done again."""
     log(tmp_path / "DECODER", db=31.5)
     log(tmp_path / "SCORER", top5=0.9)
-    log(tmp_path / "DENOISER" / "retrieval", step=20_000)
+    log(tmp_path / "DENOISER" / "retrieval", step=4_000, finished=1)
 
-    recipe.main()
+    recipe.make(minutes=50)
 
     assert steps == ["fetch", "sprites", "bank", "package", "evaluate"]
 
@@ -37,7 +37,7 @@ def test_what_is_done_is_passed_over(steps: list[str], tmp_path: Path) -> None:
 def test_a_missed_gate_ends_it(steps: list[str]) -> None:
     """What is built on a bad decoder would be worse."""
     with pytest.raises(SystemExit, match=r"The decoder reached 0.000, not 31.0"):
-        recipe.main()
+        recipe.make(minutes=50)
 
     assert steps == ["fetch", "sprites", "train_decoder"]
 
@@ -47,6 +47,17 @@ def test_the_denoiser_comes_last(steps: list[str], tmp_path: Path) -> None:
     log(tmp_path / "DECODER", db=32)
     log(tmp_path / "SCORER", top5=0.9)
 
-    recipe.main()
+    recipe.make(minutes=50)
 
     assert steps[2] == "train_denoiser"
+
+
+def test_a_denoiser_that_was_stopped_goes_on(steps: list[str], tmp_path: Path) -> None:
+    """Steps done are not enough: the learning rate has to have come down."""
+    log(tmp_path / "DECODER", db=32)
+    log(tmp_path / "SCORER", top5=0.9)
+    log(tmp_path / "DENOISER" / "retrieval", step=4_000)
+
+    recipe.make(minutes=50)
+
+    assert "train_denoiser" in steps
