@@ -129,10 +129,10 @@ class Settings(BaseSettings):
     training_max_length: int | None = Field(None, ge=16)
     training_micro_batch_size: int = Field(8, ge=1)
     training_snapshot_seconds: float = Field(300.0, ge=0)
-    training_lora_r: int = Field(16, ge=1)
-    training_lora_alpha: int = Field(32, ge=1)
+    training_lora_r: int = Field(24, ge=1)
+    training_lora_alpha: int = Field(48, ge=1)
     training_lora_dropout: float = Field(0.0, ge=0, lt=1)
-    training_lora_target_modules: str = "gate_proj,up_proj,down_proj"
+    training_lora_target_modules: str = "gate_proj,up_proj"
     training_trackers: Annotated[list[Literal["mlflow", "trackio"]], NoDecode] = []
     training_tracker_project: str = Field("openhearth", min_length=1)
 
