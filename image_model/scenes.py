@@ -213,7 +213,9 @@ def _subject(
 
 
 def _single(thing: Thing, info: SpriteInfo, is_standing: bool, random: Random) -> tuple[str, Layout]:
-    phrase, place, extent, roll = thing.phrase, None, None, random.random()
+    phrase, roll = thing.phrase, random.random()
+    place: Place | None = None
+    extent: Extent | None = None
     if roll < 0.16:
         extent = random.choice(("small", "large"))
         phrase = (
@@ -223,15 +225,7 @@ def _single(thing: Thing, info: SpriteInfo, is_standing: bool, random: Random) -
     if 0.16 <= roll < 0.32:
         place = random.choice(("left", "right", "top", "bottom"))
         words += f" {'at' if place in ('top', 'bottom') else 'on'} the {place}"
-    return words, Layout(place=_place(place), extent=_extent(extent), is_standing=is_standing)
-
-
-def _place(word: str | None) -> Place | None:
-    return word  # type: ignore[return-value]
-
-
-def _extent(word: str | None) -> Extent | None:
-    return word  # type: ignore[return-value]
+    return words, Layout(place=place, extent=extent, is_standing=is_standing)
 
 
 def _plural(phrase: str) -> str:
