@@ -28,6 +28,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installat
         yield installation, process
 
 
+def loaded_by(module: str) -> list[str]:
+    """Return the modules that importing one leaves behind."""
+    script = f"import sys, {module}; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
 class TestServe:
     """`openhearth serve`."""
 
@@ -200,10 +206,8 @@ class TestOptions:
 
     def test_most_commands_do_not_wait_for_the_server_s_libraries(self) -> None:
         """The command line alone loads neither the web framework, nor the database, nor the engine."""
-        script = "import sys, openhearth.cli; print(*sys.modules)"
+        assert {"fastapi", "sqlalchemy", "openvino", "torch", "transformers"}.isdisjoint(loaded_by("openhearth.cli"))
 
-        loaded = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        ).stdout.split()
-
-        assert {"fastapi", "sqlalchemy", "openvino", "torch", "transformers"}.isdisjoint(loaded)
+    def test_a_process_of_the_server_does_not_load_the_command(self) -> None:
+        """It imports the module that the server was started from, while somebody waits for a first picture."""
+        assert {"typer", "rich", "openhearth.cli"}.isdisjoint(loaded_by("openhearth.__main__"))
