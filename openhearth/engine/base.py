@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from openhearth.chat_template import ToolCallFormat
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -101,20 +103,6 @@ class EngineStats:
     prefix_cache_hits: int
     spec_decode_draft_tokens: int = 0
     spec_decode_accepted_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCallFormat:
-    """How a model writes the call of a tool: `begin`, a JSON object with `name` and `arguments_key`, `end`.
-
-    With an empty `begin` a call is the whole of a message, and there can be only one. `are_tokens` says that `begin`
-    and `end` are tokens of their own in the vocabulary, which a grammar has to call by name.
-    """
-
-    begin: str = "<tool_call>"
-    end: str = "</tool_call>"
-    arguments_key: str = "arguments"
-    are_tokens: bool = False
 
 
 class TextEngine(Protocol):

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 
 from openhearth import ids
-from openhearth.engine.base import GenerationOutput, TokenLogprob, ToolCallFormat
+from openhearth.chat_template import ToolCallFormat
+from openhearth.engine.base import GenerationOutput, TokenLogprob
 from openhearth.schemas.chat_completions import (
     CalledCustomTool,
     CalledFunction,

@@ -11,7 +11,7 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from openhearth.engine.base import ToolCallFormat
+from openhearth.chat_template import ToolCallFormat
 from openhearth.errors import BadRequestError
 from openhearth.schemas.chat_tools import (
     ResponseFormat,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from openhearth.engine.base import ToolCallFormat
+from openhearth.chat_template import ToolCallFormat
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from openhearth.chat_template import arguments_schema, describe_tool
 from openhearth.errors import InvalidValueError, UnsupportedParameterError
 from openhearth.schemas.chat_completions import CreateChatCompletionRequest
 from openhearth.schemas.chat_tools import (
@@ -16,8 +17,6 @@ from openhearth.schemas.chat_tools import (
     Tool,
     ToolReference,
 )
-
-NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +37,7 @@ class CallableTool:
 
     def described(self) -> dict[str, Any]:
         """Return the tool as chat templates take it."""
-        described = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": {key: value for key, value in described.items() if value is not None}}
+        return describe_tool(self.name, self.description, self.parameters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +133,7 @@ def _read_function(
     return CallableTool(
         name=function.name,
         description=function.description,
-        parameters=NO_ARGUMENTS if function.parameters is None else {"type": "object"} | function.parameters,
+        parameters=arguments_schema(function.parameters),
         path=path,
         is_strict=is_strict,
     )

@@ -1,16 +1,21 @@
 """Conversations as the model's own chat template writes them, and which stretches of the text are to be trained."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from openhearth.chat_template import arguments_schema, describe_tool
 from openhearth.training.rows import ChatRow, PreferenceRow, RowError
 
-Render = Callable[..., str]
-"""Writes messages as text: `render(messages, tools=…, add_generation_prompt=…)`."""
-
 Message = dict[str, Any]
+
+
+class Render(Protocol):
+    """Writes messages as text."""
+
+    def __call__(self, messages: list[Message], tools: list[Message], *, add_generation_prompt: bool) -> str:
+        """Return the text. Raises `RowError` if the template refuses."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +23,22 @@ class Conversation:
     """Messages and tools in the form that chat templates take."""
 
     messages: list[Message]
-    options: dict[str, Any]
+    tools: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The text of an example, and where in it what is trained begins and ends, in characters."""
+
+    text: str
+    trained: list[tuple[int, int]]
 
 
 def of_chat_row(row: ChatRow) -> Conversation:
     """Return the conversation of a row; deprecated functions become tools."""
     plain = row.model_dump(exclude_none=True)
-    functions = [{"type": "function", "function": function} for function in plain.get("functions", ())]
-    plain["tools"] = [*plain.get("tools", ()), *functions]
-    return _conversation(plain)
+    functions = [{"function": function} for function in plain.get("functions", ())]
+    return _conversation(plain | {"tools": [*plain.get("tools", ()), *functions]})
 
 
 def of_preference_row(row: PreferenceRow) -> tuple[Conversation, Message, Message]:
@@ -36,13 +48,13 @@ def of_preference_row(row: PreferenceRow) -> tuple[Conversation, Message, Messag
     return _conversation(plain["input"]), preferred, other
 
 
-def write_answer(render: Render, before: list[Message], answer: Message, options: dict[str, Any]) -> tuple[str, str]:
+def write_answer(render: Render, before: list[Message], answer: Message, tools: list[Message]) -> tuple[str, str]:
     """Return the text in front of an answer, as a model sees it when it is asked for one, and the text of the answer.
 
     Raises `RowError` if the template has no words for it.
     """
-    prompt = render(before, add_generation_prompt=True, **options)
-    whole = render([*before, answer], add_generation_prompt=False, **options)
+    prompt = render(before, tools, add_generation_prompt=True)
+    whole = render([*before, answer], tools, add_generation_prompt=False)
     if not whole.startswith(prompt):
         raise RowError("the model's chat template does not write an answer behind the prompt for it")
     text = whole[len(prompt) :].rstrip()
@@ -52,45 +64,55 @@ def write_answer(render: Render, before: list[Message], answer: Message, options
     return prompt, text
 
 
-def write_conversation(render: Render, conversation: Conversation) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text of a conversation, and where in it the answers to be trained begin and end, in characters.
+def write_conversation(render: Render, conversation: Conversation) -> list[Written]:
+    """Return the examples that a conversation makes: one, if its text goes on behind each answer to be trained.
 
-    Raises `RowError` if the template writes an answer differently once another message follows.
+    Some templates write an answer differently once others follow it, as without what the model thought. Then each
+    answer is the end of an example of its own, as it is when the model is served.
     """
-    messages, options = conversation.messages, conversation.options
-    text = render(messages, add_generation_prompt=False, **options)
-    spans = []
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant" and message.get("weight") != 0:
-            prompt, answer = write_answer(render, messages[:index], message, options)
-            if not text.startswith(prompt + answer):
-                raise RowError(
-                    f"the model's chat template writes messages[{index}] differently once others follow it, so it can "
-                    "only be trained as the last message of its own example"
-                )
-            spans.append((len(prompt), len(prompt) + len(answer)))
-    return text, spans
+    messages, tools = conversation.messages, conversation.tools
+    answers = [
+        write_answer(render, messages[:index], message, tools)
+        for index, message in enumerate(messages)
+        if message["role"] == "assistant" and message.get("weight") != 0
+    ]
+    text = render(messages, tools, add_generation_prompt=False)
+    if all(text.startswith(prompt + answer) for prompt, answer in answers):
+        return [Written(text, [_end(prompt, answer) for prompt, answer in answers])]
+    return [Written(prompt + answer, [_end(prompt, answer)]) for prompt, answer in answers]
+
+
+def _end(prompt: str, answer: str) -> tuple[int, int]:
+    return len(prompt), len(prompt) + len(answer)
 
 
 def _conversation(plain: dict[str, Any]) -> Conversation:
-    options: dict[str, Any] = {"tools": plain["tools"]} if plain.get("tools") else {}
-    if "parallel_tool_calls" in plain:
-        options["parallel_tool_calls"] = plain["parallel_tool_calls"]
-    return Conversation([_message(message) for message in plain["messages"]], options)
+    tools = [_described(tool["function"]) for tool in plain.get("tools", ())]
+    return Conversation([_message(message) for message in plain["messages"]], tools)
+
+
+def _described(function: dict[str, Any]) -> Message:
+    """Return a tool as a model is told of it when it is served: without what only binds the server."""
+    return describe_tool(function["name"], function.get("description"), arguments_schema(function.get("parameters")))
 
 
 def _message(message: Message) -> Message:
     """Return a message in the words of today, with plain text for content and values for arguments."""
     message = dict(message)
-    content = message.get("content") or message.pop("refusal", "")
-    message["content"] = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    message["content"] = _text(message.get("content") or message.pop("refusal", ""))
+    message["role"] = _ROLES_OF_TODAY.get(message["role"], message["role"])
     if "function_call" in message:
         message["tool_calls"] = [{"type": "function", "function": message.pop("function_call")}]
-    if message["role"] == "function":
-        message["role"] = "tool"
     if "tool_calls" in message:
         message["tool_calls"] = [_with_arguments(call) for call in message["tool_calls"]]
     return message
+
+
+_ROLES_OF_TODAY = {"function": "tool", "developer": "system"}
+
+
+def _text(content: str | list[dict[str, str]]) -> str:
+    return content if isinstance(content, str) else "".join(part[part["type"]] for part in content)
 
 
 def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:

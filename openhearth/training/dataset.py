@@ -1,17 +1,25 @@
 """Training files as tokens: which of them a model is shown, and which it is trained on.
 
-Answers are cut out of the text that the chat template writes for the whole conversation, so the tokens are those the
-model meets when it is served. What is too long is cut at its end.
+Answers are cut out of the text that the chat template writes for the whole conversation, with the words that the
+engine uses too, so the tokens are those the model meets when it is served. What is too long is cut at its end.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from openhearth.training.conversation import of_chat_row, of_preference_row, write_answer, write_conversation
+from openhearth.chat_template import ChatTemplate
+from openhearth.errors import BadRequestError
+from openhearth.training.conversation import (
+    Message,
+    Written,
+    of_chat_row,
+    of_preference_row,
+    write_answer,
+    write_conversation,
+)
 from openhearth.training.rows import ChatRow, CompletionRow, PreferenceRow, Row, RowError, read_rows
 from openhearth.training.spec import TrainingMethod
 
@@ -51,6 +59,7 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
         self._tokenizer = tokenizer
         self._max_length = max_length
+        self._template = _chat_template(tokenizer)
 
     def read(self, path: Path, method: TrainingMethod) -> TrainingData:
         """Read a file. Raises `RowError`, which names the line."""
@@ -66,7 +75,8 @@ class Encoder:
     def _add(self, row: Row, data: TrainingData) -> None:
         match row:
             case ChatRow():
-                self._add_labelled(*self._encode_chat(row), data)
+                for written in write_conversation(self._render, of_chat_row(row)):
+                    self._add_labelled(*self._encode_chat(written), data)
             case CompletionRow():
                 self._add_labelled(*self._encode_completion(row), data)
             case PreferenceRow():
@@ -78,12 +88,13 @@ class Encoder:
         data.num_tokens += len(ids)
         data.examples.append({"input_ids": ids, "labels": labels})
 
-    def _encode_chat(self, row: ChatRow) -> tuple[list[int], list[int]]:
-        text, spans = write_conversation(self._render, of_chat_row(row))
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    def _encode_chat(self, written: Written) -> tuple[list[int], list[int]]:
+        encoded = self._tokenizer(written.text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = encoded["input_ids"]
         labels = [
-            token_id if any(start <= begin and end <= stop and end > begin for start, stop in spans) else IGNORED
+            token_id
+            if any(start <= begin and end <= stop and end > begin for start, stop in written.trained)
+            else IGNORED
             for token_id, (begin, end) in zip(ids, encoded["offset_mapping"], strict=True)
         ]
         return ids, labels
@@ -95,9 +106,7 @@ class Encoder:
 
     def _add_preference(self, row: PreferenceRow, data: TrainingData) -> None:
         conversation, *answers = of_preference_row(row)
-        written = [
-            write_answer(self._render, conversation.messages, answer, conversation.options) for answer in answers
-        ]
+        written = [write_answer(self._render, conversation.messages, answer, conversation.tools) for answer in answers]
         prompt = self._encode(written[0][0])
         chosen, rejected = (self._encode(text) for _, text in written)
         data.num_cut += len(prompt) + max(len(chosen), len(rejected)) > self._max_length
@@ -111,11 +120,13 @@ class Encoder:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _render(self, messages: list[dict[str, Any]], **options: Any) -> str:
-        if self._tokenizer.chat_template is None:
+    def _render(self, messages: list[Message], tools: list[Message], *, add_generation_prompt: bool) -> str:
+        if self._template is None:
             raise RowError("the model has no chat template, so it can only be trained on prompts and completions")
-        text: str = self._tokenizer.apply_chat_template(messages, tokenize=False, **options)
-        return text
+        try:
+            return self._template.render(messages, tools=tools, add_generation_prompt=add_generation_prompt)
+        except BadRequestError as error:
+            raise RowError(error.message.rstrip(".")) from error
 
     @property
     def _start(self) -> int:
@@ -128,3 +139,12 @@ class Encoder:
         if end is None:
             raise RowError("the model has no token that ends a text")
         return end
+
+
+def _chat_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
+    """Return the template that the engine would use for the same model."""
+    found = tokenizer.chat_template
+    if not found:
+        return None
+    sources = {"default": found} if isinstance(found, str) else found
+    return ChatTemplate(sources, special_tokens=tokenizer.special_tokens_map)

@@ -48,6 +48,11 @@ class _Text(_Part):
     text: str
 
 
+class _Refusal(_Part):
+    type: Literal["refusal"]
+    refusal: str
+
+
 class _Function(_Part):
     name: Annotated[str, Field(min_length=1)]
     arguments: str
@@ -72,6 +77,7 @@ class _Tool(_Part):
 
 
 _Content = str | Annotated[list[_Text], Field(min_length=1)]
+_Answer = str | Annotated[list[Annotated[_Text | _Refusal, Field(discriminator="type")]], Field(min_length=1)]
 
 
 class _Prompting(_Part):
@@ -82,8 +88,9 @@ class _Prompting(_Part):
 
 class _Assistant(_Part):
     role: Literal["assistant"]
-    content: _Content | None = None
+    content: _Answer | None = None
     refusal: str | None = None
+    audio: None = None
     name: str | None = None
     tool_calls: Annotated[list[_ToolCall], Field(min_length=1)] | None = None
     function_call: _Function | None = None
@@ -104,7 +111,7 @@ class _ToolResult(_Part):
 
 class _FunctionResult(_Part):
     role: Literal["function"]
-    content: str
+    content: str | None
     name: str
 
 
@@ -232,7 +239,7 @@ _MEMBERS = frozenset(
     name
     for kind in (
         *_ROWS.values(), _Conversation, _Prompting, _Assistant, _ToolResult, _FunctionResult, _ToolCall, _Function,
-        _Tool, _FunctionDefinition, _Text,
+        _Tool, _FunctionDefinition, _Text, _Refusal,
     )
     for name in kind.model_fields
 )  # fmt: skip

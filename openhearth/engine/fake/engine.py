@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams, ToolCallFormat
+from openhearth.chat_template import ChatTemplate, ToolCallFormat
+from openhearth.engine.base import EngineStats, GenerationOutput, LoRARequest, SamplingParams
 from openhearth.engine.fake import model
 from openhearth.engine.fake.candidate import Candidate
 from openhearth.engine.fake.grammar import start
-from openhearth.engine.text.chat_template import ChatTemplate
 from openhearth.engine.text.limits import check_prompt, check_vocabulary
 from openhearth.errors import (
     RateLimitError,

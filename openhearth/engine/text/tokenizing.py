@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from openhearth.engine.base import SamplingParams, ToolCallFormat
-from openhearth.engine.text.chat_template import ChatTemplate
+from openhearth.chat_template import ChatTemplate, ToolCallFormat
+from openhearth.engine.base import SamplingParams
 from openhearth.engine.text.limits import check_prompt, check_vocabulary
 from openhearth.engine.text.tokenizer import Tokenizer
 from openhearth.errors import NotFoundError

@@ -12,7 +12,8 @@ from functools import cached_property
 
 from tokenizers import Tokenizer
 
-from openhearth.engine.base import TokenLogprob, ToolCallFormat
+from openhearth.chat_template import ToolCallFormat
+from openhearth.engine.base import TokenLogprob
 
 _MARKS = frozenset({ToolCallFormat().begin, ToolCallFormat().end})
 """Tokens that some tokenizers call special, although what they mark is read from the text."""

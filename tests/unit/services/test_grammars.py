@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openhearth.engine.base import ToolCallFormat
+from openhearth.chat_template import ToolCallFormat
 from openhearth.engine.fake.grammar import start
 from openhearth.errors import BadRequestError
 from openhearth.schemas.chat_tools import JSONSchemaFormat, ResponseFormatJsonObject, ResponseFormatJsonSchema

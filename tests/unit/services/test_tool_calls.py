@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openhearth.engine.base import ToolCallFormat
+from openhearth.chat_template import ToolCallFormat
 from openhearth.services.tool_calls import ArgumentsGained, CallBegun, ContentGained, Event, ToolCallReader
 
 LLAMA = ToolCallFormat(begin="", end="", arguments_key="parameters")

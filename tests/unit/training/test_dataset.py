@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from openhearth.chat_template import ChatTemplate
+from openhearth.schemas.chat_completions import CreateChatCompletionRequest
+from openhearth.services.chat_messages import read_messages
+from openhearth.services.tool_use import read_tool_use
 from openhearth.training.dataset import IGNORED, Encoder, TrainingData
 from openhearth.training.rows import RowError
 from openhearth.training.spec import TrainingMethod
@@ -14,6 +18,20 @@ from tests.tiny_model import CHAT_TEMPLATE, make_tiny_model
 
 USER = {"role": "user", "content": "2+2?"}
 ASSISTANT = {"role": "assistant", "content": "4"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+TOOL_ANSWER = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
+THINKING_TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}"
+    "{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% if not enable_thinking %}<think></think>{% endif %}{% endif %}"
+)
+
+
+def served_prompt(template: str, request: dict[str, Any]) -> str:
+    """Return what a chat request shows a model."""
+    read = CreateChatCompletionRequest.model_validate({"model": "tiny", **request})
+    tools = [tool.described() for tool in read_tool_use(read).shown]
+    return ChatTemplate({"default": template}, special_tokens={}).render(read_messages(read.messages), tools=tools)
 
 
 class Reader:
@@ -29,13 +47,13 @@ class Reader:
         self._file.write_text(json.dumps(row))
         return self._encoder.read(self._file, method)
 
-    def shown(self, row: Any) -> str:
+    def shown(self, row: Any, *, example: int = 0) -> str:
         """Return all that the model sees of a row."""
-        return str(self.tokenizer.decode(self.data(row).examples[0]["input_ids"]))
+        return str(self.tokenizer.decode(self.data(row).examples[example]["input_ids"]))
 
-    def trained(self, row: Any) -> str:
+    def trained(self, row: Any, *, example: int = 0) -> str:
         """Return what the model is trained on, with gaps closed."""
-        labels = self.data(row).examples[0]["labels"]
+        labels = self.data(row).examples[example]["labels"]
         return str(self.tokenizer.decode([label for label in labels if label != IGNORED]))
 
 
@@ -62,12 +80,49 @@ class TestChat:
         assert "no" in reader.shown(row)
         assert reader.trained(row) == "4<|end|>"
 
-    def test_tool_calls(self, reader: Reader) -> None:
-        """Tool calls are trained, with their arguments as values."""
-        call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
-        row = {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}
+    def test_tool_calls(self, tmp_path: Path) -> None:
+        """Tool calls are trained in the template's words, with their arguments as values."""
+        row = {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}]}
+
+        reader = Reader(tmp_path, chat_template="{% if tools %}<tool_call>{% endif %}" + CHAT_TEMPLATE)
 
         assert reader.trained(row) == '[add {"a": 2}]<|end|>'
+
+    def test_tool_calls_that_the_template_has_no_words_for(self, reader: Reader) -> None:
+        """They are trained in the words that the server would ask for."""
+        row = {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}]}
+
+        assert reader.trained(row) == '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call><|end|>'
+
+    @pytest.mark.parametrize("template", [CHAT_TEMPLATE, THINKING_TEMPLATE])
+    @pytest.mark.parametrize(
+        "messages",
+        [
+            [{"role": "developer", "content": "Be terse."}, USER],
+            [USER, {"role": "assistant", "tool_calls": [CALL]}, TOOL_ANSWER],
+            [USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER],
+        ],
+    )  # fmt: skip
+    def test_shown_as_when_it_is_served(self, tmp_path: Path, template: str, messages: list[Any]) -> None:
+        """In front of an answer the model sees what a request with the same messages and tools would show it."""
+        tools = [{"type": "function", "function": {"name": "add", "strict": True}}]
+        row = {"messages": [*messages, ASSISTANT], "tools": tools}
+        served = served_prompt(template, {"messages": messages, "tools": tools})
+
+        reader = Reader(tmp_path, chat_template=template)
+
+        assert reader.shown(row, example=-1).startswith(f"{served}4<|end|>")
+
+    def test_answers_that_change_once_others_follow(self, tmp_path: Path) -> None:
+        """Where a template forgets what was thought, each answer is the end of its own example."""
+        reader = Reader(tmp_path, chat_template=THINKING_TEMPLATE)
+        row = {"messages": [USER, ASSISTANT | {"content": "no"}, USER, ASSISTANT]}
+
+        data = reader.data(row)
+
+        assert len(data.examples) == 2
+        assert reader.trained(row) == "no<|end|>"
+        assert reader.trained(row, example=1) == "4<|end|>"
 
     def test_parts(self, reader: Reader) -> None:
         """Content in parts is their text, one after the other."""
@@ -80,14 +135,14 @@ class TestChat:
         ("template", "complaint"),
         [
             (None, "Line 1: the model has no chat template"),
-            ("{% for message in messages %}{{ message.content }}{% endfor %}", "cannot write tool calls"),
+            ("{% if tools %}<tool_call>{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}", "tool calls"),
             ("{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}", "behind the prompt"),
+            ("{{ raise_exception('one call at a time') }}", "Line 1: .* refuses these messages: one call at a time"),
         ],
     )
     def test_templates_that_cannot(self, tmp_path: Path, template: str | None, complaint: str) -> None:
         """A template that has no words for a row is an error that names the line."""
-        call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
-        row = {"messages": [USER, {"role": "assistant", "content": "x", "tool_calls": [call]}]}
+        row = {"messages": [USER, {"role": "assistant", "content": "x", "tool_calls": [CALL]}]}
 
         with pytest.raises(RowError, match=complaint):
             Reader(tmp_path, chat_template=template).data(row)

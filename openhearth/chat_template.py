@@ -6,6 +6,7 @@ tools are explained to the model in the system message, and what it does with th
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from openhearth.engine.base import ToolCallFormat
 from openhearth.errors import BadRequestError, ModelLoadError
 
 Message = Mapping[str, Any]
@@ -25,7 +25,7 @@ Tools = Sequence[Mapping[str, Any]]
 
 _DEFAULT, _WITH_TOOLS = "default", "tool_use"
 _TOOL_VARIABLES = frozenset({"tools", "xml_tools"})
-_LLAMA_FORMAT = ToolCallFormat(begin="", end="", arguments_key="parameters")
+_NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 _EXPLANATION = """\
 You can call these functions, each described by a JSON object:
 <tools>
@@ -35,6 +35,23 @@ To call one, write its name and its arguments as a JSON object:
 <tool_call>
 {{"name": NAME, "arguments": ARGUMENTS}}
 </tool_call>"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallFormat:
+    """How a model writes the call of a tool: `begin`, a JSON object with `name` and `arguments_key`, `end`.
+
+    With an empty `begin` a call is the whole of a message, and there can be only one. `are_tokens` says that `begin`
+    and `end` are tokens of their own in the vocabulary, which a grammar has to call by name.
+    """
+
+    begin: str = "<tool_call>"
+    end: str = "</tool_call>"
+    arguments_key: str = "arguments"
+    are_tokens: bool = False
+
+
+_LLAMA_FORMAT = ToolCallFormat(begin="", end="", arguments_key="parameters")
 
 
 class ChatTemplate:
@@ -67,8 +84,11 @@ class ChatTemplate:
         """How the model was taught to call tools, or how it is told to."""
         return _LLAMA_FORMAT if self._knows_tools and "<tool_call>" not in self._source else ToolCallFormat()
 
-    def render(self, messages: Sequence[Message], *, tools: Tools = ()) -> str:
-        """Return the prompt that asks for the next message; raises `BadRequestError` if the template refuses."""
+    def render(self, messages: Sequence[Message], *, tools: Tools = (), add_generation_prompt: bool = True) -> str:
+        """Return the messages as text, which asks for the next one unless told otherwise.
+
+        Raises `BadRequestError` if the template refuses.
+        """
         if not self._knows_tools:
             messages, tools = _without_tools(messages, tools), ()
         template = self._templates[_WITH_TOOLS if tools and _WITH_TOOLS in self._templates else _DEFAULT]
@@ -76,7 +96,7 @@ class ChatTemplate:
             return template.render(
                 messages=messages,
                 **dict.fromkeys(_TOOL_VARIABLES, list(tools) or None),
-                add_generation_prompt=True,
+                add_generation_prompt=add_generation_prompt,
                 enable_thinking=False,
                 **self._special_tokens,
             )
@@ -90,6 +110,17 @@ class ChatTemplate:
         """Whether the template can show tools, in one of the formats that can be read back."""
         is_readable = "<tool_call>" in self._source or '"parameters": ' in self._source
         return bool(self._variables & _TOOL_VARIABLES) and is_readable
+
+
+def describe_tool(name: str, description: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool as chat templates take it."""
+    described = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": {key: value for key, value in described.items() if value is not None}}
+
+
+def arguments_schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the schema of a tool's arguments; a tool that has none takes an empty object."""
+    return _NO_ARGUMENTS if parameters is None else {"type": "object", **parameters}
 
 
 class _GenerationBlock(Extension):

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from openhearth.engine.base import ToolCallFormat
-from openhearth.engine.text.chat_template import ChatTemplate
+from openhearth.chat_template import ChatTemplate, ToolCallFormat
 from openhearth.errors import BadRequestError, ModelLoadError
 
 PLAIN = (
