@@ -6,6 +6,7 @@ measured on the pixels. The same is measured on scenes that are composed, not dr
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -67,9 +68,17 @@ def main() -> None:
     EVALUATION.mkdir(parents=True, exist_ok=True)
     (EVALUATION / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     grid(draw, GRID.read_text("utf-8").splitlines()).save(PACKAGE / "samples.webp", quality=85)
+    _require(figures)
+
+
+def _require(figures: dict[str, float]) -> None:
+    """Print the figures, and end with an error if one is below its gate."""
     for name, gate in GATES.items():
         holds = "holds" if figures[name] >= gate else "fails"
         print(f"{name}: {figures[name]:.3f} ({holds}, gate {gate}; composed scenes {figures[f'{name}_composed']:.3f})")
+    missed = [name for name, gate in GATES.items() if figures[name] < gate]
+    if missed:
+        sys.exit(f"Below the gate: {', '.join(missed)}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ def main() -> None:
 def write_package(unet: Path, folder: Path) -> int:
     """Write the package and return its size in bytes. Raises `ValueError` if it is too large to ship."""
     folder.mkdir(parents=True, exist_ok=True)
-    RetrievalUNet.from_pretrained(unet).to(torch.float16).save_pretrained(folder / "unet")
-    PatchVAE.from_pretrained(DECODER / "vae").to(torch.float16).save_pretrained(folder / "vae")
+    _save(RetrievalUNet.from_pretrained(unet), folder / "unet")
+    _save(PatchVAE.from_pretrained(DECODER / "vae"), folder / "vae")
     scheduler().save_pretrained(folder / "scheduler")
     if not (folder / "bank" / "bank.json").exists():
         write_bank(Sprites.load(), folder / "bank")
@@ -55,6 +55,15 @@ def write_package(unet: Path, folder: Path) -> int:
     if size > MAX_BYTES:
         raise ValueError(f"The package has {size} bytes, more than {MAX_BYTES}.")
     return size
+
+
+def _save(network: diffusers.ModelMixin, folder: Path) -> None:
+    """Write a network in half precision, without the path that it was read from."""
+    network.to(torch.float16).save_pretrained(folder)
+    file = folder / "config.json"
+    config = json.loads(file.read_text("utf-8"))
+    config.pop("_name_or_path", None)
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _own_files(folder: Path) -> list[Path]:

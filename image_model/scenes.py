@@ -143,11 +143,10 @@ class Imagination:
         return Image.fromarray(recoloured(pixels[..., :4], pixels[..., 4], COLOURS[thing.colour]))
 
     def _belongs(self, scene: Scene) -> bool:
-        coloured = [thing for thing in scene.things if thing.colour]
-        combinations = [
-            thing.name in COLOURED_FOR_TEST or is_held_out(thing.name, str(thing.colour)) for thing in coloured
-        ]
-        names = {thing.name for thing in scene.things}
+        # By what things are, whatever a caption calls them.
+        coloured = [(self._sprites.infos[thing.sprite].name, thing.colour) for thing in scene.things if thing.colour]
+        combinations = [name in COLOURED_FOR_TEST or is_held_out(name, colour) for name, colour in coloured]
+        names = {self._sprites.infos[thing.sprite].name for thing in scene.things}
         if len(names) > 1:
             combinations.append(is_held_out(*names))
         elif not coloured:

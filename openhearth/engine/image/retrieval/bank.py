@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from openhearth.engine.image.retrieval.prompts import COLOURS, SHADES
+from openhearth.engine.image.retrieval.prompts import ADJECTIVES
 
 _SAME, _WHOLE_NAME, _LAST_WORD, _KEYWORD = 0.6, 0.35, 0.2, 0.12
 """What it adds to the likeness of meanings (a cosine) that words are the same."""
@@ -23,8 +23,6 @@ _SAME, _WHOLE_NAME, _LAST_WORD, _KEYWORD = 0.6, 0.35, 0.2, 0.12
 _NEARLY = 0.03
 _MAX_WORDS = 16
 """How many words of a phrase are compared, from its end."""
-
-_ADJECTIVES = COLOURS | SHADES | {"colorful", "colourful", "cute", "happy", "shiny", "old", "new", "beautiful", "nice"}
 
 Embed = Callable[[Sequence[str]], Any]
 
@@ -70,8 +68,8 @@ class Bank:
         return Image.open(io.BytesIO(data)).convert("RGBA")
 
     def _scores(self, phrase: str) -> NDArray[np.float32]:
-        words = phrase.split()[-_MAX_WORDS:]
-        nouns = [word for word in words if word not in _ADJECTIVES] or words
+        words = phrase.split()[-_MAX_WORDS:] or [""]
+        nouns = [word for word in words if word not in ADJECTIVES] or words
         meanings = np.asarray(self._embed([" ".join(nouns), phrase]), np.float32) @ self._meanings.T
         likeness = 0.7 * meanings[0] + 0.3 * meanings[1]
         bonus = [_bonus(words, nouns, sprite) for sprite in self.sprites]

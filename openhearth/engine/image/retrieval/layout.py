@@ -88,11 +88,13 @@ def _grid(layout: Layout, random: Random) -> list[Box]:
     cell = 1 / columns
     edge = min(cell, 1 / rows) * random.uniform(0.86, 0.97)
     middle = 0.66 if layout.is_standing and rows == 1 else 0.5
+    gap = (cell - edge) / 2
     top = middle + random.uniform(-0.05, 0.05) - rows * cell / 2
+    top = min(max(top, -gap), 1 - rows * cell + gap)
     return [
         Box(
-            cell * (number % columns) + (cell - edge) / 2,
-            top + cell * (number // columns) + (cell - edge) / 2,
+            cell * (number % columns) + gap,
+            top + cell * (number // columns) + gap,
             edge,
             edge,
         )

@@ -12,14 +12,17 @@ from openhearth.engine.image.retrieval.layout import Arrangement, Extent, Layout
 MAX_THINGS = 4
 _GLUE = "_"
 
-_COUNTS = {"two": 2, "three": 3, "four": 4, "several": 3, "2": 2, "3": 3, "4": 4}
+_COUNTS = {
+    "two": 2, "three": 3, "four": 4, "several": 3, "2": 2, "3": 3, "4": 4,
+    **dict.fromkeys(("five", "six", "seven", "eight", "nine", "ten", "dozen", "many"), MAX_THINGS),
+}  # fmt: skip
 _EXTENTS: dict[str, Extent] = {
     **dict.fromkeys(("small", "tiny", "little"), "small"),
     **dict.fromkeys(("large", "big", "huge", "giant"), "large"),
 }
 _STYLES = {
     **dict.fromkeys(("3d", "glossy", "render", "rendered", "vivid"), "3d"),
-    **dict.fromkeys(("flat", "cartoon", "clipart"), "flat"),
+    **dict.fromkeys(("flat", "cartoon", "clipart", "clip art"), "flat"),
 }
 _BACKGROUNDS = re.compile(
     r"\b(?:background|backdrop|meadow|grass|grassy|field|lawn|park|garden|night|starry|stars|space|sea|ocean|water|lake"
@@ -36,12 +39,12 @@ _FRAMES = re.compile(
     r"|cartoon|icon|render|rendering|sticker|sketch|emoji|logo) (?:of|with|showing)\b"
 )
 _NO_THINGS = ("landscape", "scene", "empty scene")
-_PLACES = re.compile(r"\b(?:on|at|in|to|from) the (left|right|top|bottom)(?: side| half| corner)?\b")
+_PLACES = re.compile(r"\b(?:on|at|in|to|from) the (left|right|top|bottom)(?: side| half| corner)?\b(?! of)")
 _PREPOSITIONS = re.compile(
-    r"\b(in front of|on top of|next to|close to|on|in|at|under|underneath|below|above|over|against|among|with|without"
-    r"|and|beside|near|behind|by|inside|riding|holding|eating|wearing|chasing|fighting|underwater)\b|[,;.:!?]"
+    r"\b(in front of|on top of|on the top of|next to|close to|on|in|at|under|underneath|below|above|over|against|among"
+    r"|with|without|and|beside|near|behind|by|inside|riding|holding|eating|wearing|chasing|fighting|underwater)\b|[,;.:!?]"
 )
-_ABOVE, _BELOW = ("on top of", "above", "over", "on"), ("under", "underneath", "below")
+_ABOVE, _BELOW = ("on top of", "on the top of", "above", "over", "on"), ("under", "underneath", "below")
 _IDLE = frozenset(
     ("a", "an", "the", "its", "his", "her", "some", "of", "is", "are", "single", "one", "3d", "flat", "very")
 )
@@ -49,13 +52,28 @@ _QUIET = ("without",)
 _MANNERS = frozenset(
     (
         "colours", "colors", "light", "lighting", "realistic", "hyper-real", "photorealistic", "realism", "detailed",
-        "details", "4k", "8k", "hd", "quality", "resolution", "style", "focus", "cinematic", "masterpiece", "mood",
-        "artstation", "art",
+        "details", "4k", "8k", "hd", "quality", "resolution", "style", "focus", "cinematic", "trending", "detail",
+        "masterpiece", "mood", "artstation", "art",
     )
 )  # fmt: skip
 """Words that end a remark about how to draw, such as "dramatic light"; a thing would have an article."""
 
+_LINKS_OF_MANNERS = ("in", "on", "at")
 _ARTICLES = ("a", "an", "the", "one")
+_BEGINNINGS = frozenset((*_ARTICLES, *_COUNTS, "some", "its", "his", "her"))
+"""Words with which another thing begins."""
+
+_DOINGS = frozenset(
+    (
+        "running", "swimming", "walking", "sleeping", "sitting", "standing", "flying", "jumping", "dancing", "playing",
+        "smiling", "laughing", "crying", "looking", "lying", "floating", "driving", "sailing", "climbing", "hiding",
+        "resting", "waiting", "singing", "drinking", "cooking", "reading", "working", "fishing", "surfing", "skating",
+        "hanging", "growing", "blooming", "shining", "glowing", "burning", "melting", "falling", "rolling", "spinning",
+    )
+)  # fmt: skip
+"""Words behind a thing that say what it does; for people there are sprites that do it."""
+
+_PEOPLE = frozenset(("person", "man", "woman", "boy", "girl", "child", "people", "kid"))
 COLOURS = frozenset(
     (
         "red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "black", "gray", "grey", "white",
@@ -65,6 +83,8 @@ COLOURS = frozenset(
 """Words that say which colour a thing takes on."""
 SHADES = frozenset(("light", "dark", "bright", "pale", "navy"))
 """Words that say which kind of a colour."""
+ADJECTIVES = COLOURS | SHADES | {"colorful", "colourful", "cute", "happy", "shiny", "old", "new", "beautiful", "nice"}
+"""Words that name no thing, whatever stands behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +140,8 @@ def read_prompt(prompt: str, names: Iterable[str] = ()) -> Request:
     places: list[Place] = [match[1] for match in _PLACES.finditer(words)]  # type: ignore[misc]
     bare = _PLACES.sub(" ", _FRAMES.sub("", words))
     mentions, links, behind = _mentions(bare)
+    if len(mentions) == 2 and places == ["right", "left"]:
+        mentions.reverse()
     is_stack = len(mentions) == 2 and links[1] in _ABOVE + _BELOW
     return Request(
         mentions=mentions[:MAX_THINGS],
@@ -134,31 +156,60 @@ def read_prompt(prompt: str, names: Iterable[str] = ()) -> Request:
 
 def _mentions(words: str) -> tuple[list[Mention], list[str], str]:
     """Return the things that are mentioned, what links each to the one before, and what is said of the background."""
-    parts = _PREPOSITIONS.split(words)
-    chunks = list(zip(["", *(link or "," for link in parts[1::2])], parts[::2], strict=True))
     found: list[Mention] = []
     links: list[str] = []
     behind: list[str] = []
-    for link, chunk in chunks:
+    for link, chunk in _joined(_chunks(words)):
         is_behind = link not in ("", "and", ",", "with") and _BACKGROUNDS.search(chunk) is not None
         is_behind = is_behind or "background" in chunk or link == "underwater"
         behind += [f"{link} {chunk.strip()}".strip(" ,")] * is_behind
-        is_quiet = link in _QUIET or (link == "," and _is_manner(chunk.split()))
+        is_quiet = link in _QUIET or _is_manner(link, chunk.split())
         mention = None if is_behind or is_quiet else _mention(chunk)
         if mention is not None:
             found.append(mention)
             links.append(link)
-    if not found and not _BACKGROUNDS.search(words):
-        found, links = [Mention(words.replace(_GLUE, " "))], [""]
+    whole = words.replace(_GLUE, " ").strip()
+    if whole and not found and not _BACKGROUNDS.search(words):
+        found, links = [Mention(whole)], [""]
     return found, links, " ".join(behind)
 
 
-def _is_manner(words: Sequence[str]) -> bool:
-    return bool(words) and words[-1] in _MANNERS and words[0] not in _ARTICLES and words[0] not in _COUNTS
+def _chunks(words: str) -> list[tuple[str, str]]:
+    """Return what stands between prepositions, each with the one before it."""
+    parts = _PREPOSITIONS.split(words)
+    return list(zip(["", *(link or "," for link in parts[1::2])], parts[::2], strict=True))
+
+
+def _joined(chunks: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Put adjectives that stand alone to their thing, as in "a black and white cat" or "a car in red"."""
+    joined = chunks[:1]
+    for link, chunk in chunks[1:]:
+        before = joined[-1]
+        goes_on = link in ("and", ",") and chunk.split()[:1] and chunk.split()[0] not in _BEGINNINGS
+        if goes_on and _is_adjective(before[1]):
+            joined[-1] = (before[0], f"{before[1]} {chunk}")
+        elif link == "in" and _is_adjective(chunk) and chunk.split()[0] not in _BEGINNINGS:
+            thing = " ".join(word for word in before[1].split() if word not in _IDLE)
+            joined[-1] = (before[0], f"{chunk} {thing}")
+        else:
+            joined.append((link, chunk))
+    return joined
+
+
+def _is_adjective(chunk: str) -> bool:
+    words = [word for word in chunk.split() if word not in _IDLE and word not in _COUNTS]
+    return bool(words) and all(word in ADJECTIVES or word in _EXTENTS for word in words)
+
+
+def _is_manner(link: str, words: Sequence[str]) -> bool:
+    if not words or words[-1] not in _MANNERS:
+        return False
+    has_article = words[0] in _ARTICLES or words[0] in _COUNTS
+    return link in _LINKS_OF_MANNERS or (link == "," and not has_article)
 
 
 def _mention(chunk: str) -> Mention | None:
-    words = chunk.split()
+    words = _without_doing(chunk.split())
     count, extent, start = 1, None, 0
     for start, word in enumerate([*words, ""]):
         is_last = start >= len(words) - 1
@@ -171,8 +222,14 @@ def _mention(chunk: str) -> Mention | None:
     thing = " ".join(words[start:])
     if thing in _NO_THINGS or all(word in _STYLES for word in words[start:]):
         return None
-    phrase = thing.replace(_GLUE, " ")
-    return Mention(_singular(phrase) if count > 1 else phrase, count, extent)
+    phrase = thing.replace(_GLUE, " ").strip()
+    phrase = _singular(phrase) if count > 1 else phrase
+    return Mention(phrase, count, extent) if phrase else None
+
+
+def _without_doing(words: list[str]) -> list[str]:
+    is_doing = len(words) > 1 and words[-1] in _DOINGS and not _PEOPLE.intersection(words)
+    return words[:-1] if is_doing else words
 
 
 def _singular(phrase: str) -> str:

@@ -24,6 +24,19 @@ from openhearth.engine.image.retrieval.prompts import Mention, read_prompt
         ("a beach", ["beach"]),
         ("a castle in the mountains, vivid colours, dramatic light, hyper-real", ["castle"]),
         ("a dog, a traffic light", ["dog", "traffic light"]),
+        ("a black and white cat", ["black white cat"]),
+        ("a cute, happy cat and a red, white and blue balloon", ["cute happy cat", "red white blue balloon"]),
+        ("a car in red", ["red car"]),
+        ("a cat in the light", ["cat"]),
+        ("an orange and an apple", ["orange", "apple"]),
+        ("a horse in a photorealistic style, high detail, trending on artstation", ["horse"]),
+        ("a dog running on the beach", ["dog"]),
+        ("a man running", ["man running"]),
+        ("a flag on the top of a mountain", ["flag", "mountain"]),
+        ("a cat on the right and a dog on the left", ["dog", "cat"]),
+        ("a cat and _", ["cat"]),
+        ("   ", []),
+        ("_", []),
     ],
 )
 def test_things_are_told_from_the_background(prompt: str, phrases: list[str]) -> None:
@@ -40,6 +53,9 @@ def test_things_are_told_from_the_background(prompt: str, phrases: list[str]) ->
         ("a big dog", Mention("dog", extent="large")),
         ("two small dogs", Mention("dog", count=2, extent="small")),
         ("two", Mention("two")),
+        ("a dozen eggs", Mention("egg", count=4)),
+        ("a big, red apple", Mention("red apple", extent="large")),
+        ("three red and white balloons", Mention("red white balloon", count=3)),
     ],
 )
 def test_counts_and_sizes(prompt: str, mention: Mention) -> None:
@@ -68,6 +84,7 @@ def test_styles() -> None:
     """Some words ask for a style."""
     assert read_prompt("a dog, 3d").style == "3d"
     assert read_prompt("a cartoon of a dog").style == "flat"
+    assert read_prompt("clip art of a dog").style == "flat"
     assert read_prompt("a dog").style is None
 
 
