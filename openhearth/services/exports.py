@@ -68,7 +68,7 @@ class Exports:
 
     def _write_gguf(self, name: str, base: Path, adapter: Path, target: Path) -> str:
         """Write one file named after the model, rounding its weights once; return the file's name."""
-        file_name = f"{name.replace(':', '-')}.gguf"
+        file_name = f"{name.replace(':', '-').replace('/', '-')}.gguf"
         with TemporaryDirectory(dir=target) as merged:
             self._merge(base, adapter, Path(merged), dtype="float32")
             export_gguf(Path(merged), base, target / file_name, name=name)

@@ -30,7 +30,8 @@ class FileDescription:
 class FileIntake:
     """Takes files in, in two steps: `receive` the content, `keep` it. In between, nobody can see it.
 
-    Without `formats` content is not checked: for files that the server writes itself.
+    Without `formats` neither content nor quota is checked: for files that the server writes itself, which are small and
+    must not be lost because a project is full.
     """
 
     def __init__(self, storage: FileStorage, formats: FileFormats | None = None) -> None:
@@ -67,7 +68,8 @@ class FileIntake:
             async with self._storage.database.transaction() as tx:
                 result = await also(tx)
                 await tx.files.create(row)
-                await self._storage.quota.check(tx, row.project)
+                if self._formats is not None:
+                    await self._storage.quota.check(tx, row.project)
             return result
 
         return await commit_or_delete(self._storage.blobs, row.id, commit)

@@ -198,6 +198,12 @@ class FineTuning:
                 f"Invalid 'model': '{model}' is an {entry.kind} model, and only text models can be fine-tuned.",
                 param="model",
             )
+        if entry.source == "remote":
+            raise InvalidValueError(
+                f"Invalid 'model': '{model}' is computed by another server, and only models whose weights are on this "
+                "one can be fine-tuned.",
+                param="model",
+            )
         base = entry.alias_of or entry.id
         return _Origin(base, base)
 

@@ -27,6 +27,8 @@ _MAX_STEPS_SHOWN_EACH = 100
 _STEPS_BETWEEN_EVENTS = 10
 _NUM_MODELS_KEPT = 3
 _NUM_SNAPSHOTS_KEPT = 2
+_LONGEST_TAG = 64
+"""For Weights & Biases, which refuses a run with a longer one."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,10 @@ class FineTuningRuns:
             return
         if tuned is not None:
             await self._files.copy_adapter(job_id, tuned.directory)
+        elif job.model != job.base_model:
+            message = f"The model {job.model}, which this job goes on from, has been deleted."
+            await self.fail(context, Failed(code="model_not_found", message=message, param="model"))
+            return
         async with context.transaction() as tx:
             method = resolve(job.method, num_examples=report.num_examples)
             if await tx.fine_tuning.change(job_id, only_if=["validating_files"], status="queued", method=method):
@@ -89,7 +95,9 @@ class FineTuningRuns:
         """Begin or continue training; return what to run, or `None` if the job was steered elsewhere meanwhile."""
         job_id = context.job.subject
         async with context.transaction() as tx:
-            job = await tx.fine_tuning.change(job_id, only_if=["queued", "running"], status="running")
+            job = await tx.fine_tuning.change(
+                job_id, only_if=["queued", "running"], status="running", estimated_finish=None
+            )
             if job is None:
                 await context.finish(tx)
                 return None
@@ -287,7 +295,7 @@ class FineTuningRuns:
 
 def _trackers(job: FineTuningJobRow, config: TrainingConfig) -> tuple[TrackerSpec, ...]:
     """Return the runs that are told about a job: those it asked for, and those that are told of every job."""
-    tags = ("openai/finetune", f"openai/{job.base_model}", f"openai/{job.id}")
+    tags = ("openai/finetune", f"openai/{job.base_model}"[:_LONGEST_TAG], f"openai/{job.id}")
     asked = [TrackerSpec(**_wandb(integration["wandb"], job, tags)) for integration in job.integrations]
     always = (
         TrackerSpec(kind=kind, project=config.tracker_project, name=job.id, tags=tags, run_id=job.id)

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from openhearth.training.checkpoints import seal
+from openhearth.training.divergence import require_finite
 from openhearth.training.reports import CheckpointSaved, StepDone, StepMetrics, Tell
 
 VALIDATION_INTERVAL = 10
@@ -75,6 +76,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         """Report the step that was just taken."""
         if "loss" not in logs:
             return
+        require_finite(logs["loss"], step=state.global_step)
         metrics = StepMetrics(
             train_loss=logs["loss"],
             train_mean_token_accuracy=logs["mean_token_accuracy"],

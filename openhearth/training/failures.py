@@ -5,6 +5,7 @@ import os
 import torch
 
 from openhearth.training.devices import DeviceError
+from openhearth.training.divergence import DivergedError
 from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY, is_out_of_disk
 from openhearth.training.reports import Failed
 from openhearth.training.rows import RowError, ValidationRowError
@@ -23,6 +24,8 @@ def explain(error: Exception) -> Failed | None:
             message=f"The job failed due to an invalid {kind} file. {error}",
             param=f"{kind}_file",
         )
+    if isinstance(error, DivergedError):
+        return Failed(code="training_diverged", message=str(error), param="hyperparameters")
     if isinstance(error, DeviceError):
         return Failed(code="server_error", message=str(error))
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _says(error, _NO_MEMORY):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai import APIStatusError, OpenAI
+from openai import APIStatusError, BadRequestError, OpenAI
 
 from tests.acceptance.commands import Installation, ServingProcess, serving
 from tests.tiny_models import build_tiny_model
@@ -91,6 +91,17 @@ def test_what_the_remote_cannot_do(client: OpenAI) -> None:
     assert (refused.value.status_code, refused.value.param) == (400, "response_format")
     assert (lost.value.status_code, lost.value.type) == (503, "server_error")
     assert "no such model" in lost.value.message
+
+
+def test_is_not_trained(client: OpenAI) -> None:
+    """Its weights are elsewhere."""
+    rows = b'{"prompt": "a", "completion": "b"}\n' * 10
+    file = client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")
+
+    with pytest.raises(BadRequestError, match="computed by another server") as refused:
+        client.fine_tuning.jobs.create(model="plain", training_file=file.id)
+
+    assert (refused.value.param, refused.value.code) == ("model", "invalid_value")
 
 
 def test_setting_that_does_not_fit(tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
     root = tmp_path_factory.mktemp("trainer")
     make_tiny_model(root / "models" / TINY)
     settings = make_settings(
-        root, worker_poll_interval_seconds=0.05, training_num_threads=1, training_lora_r=4, training_niceness=0
+        root,
+        worker_poll_interval_seconds=0.05,
+        training_num_threads=1,
+        training_lora_r=4,
+        training_niceness=0,
     )
     with run_server(settings, FakeTextEngine()) as running:
         yield running
@@ -228,6 +232,19 @@ class TestTunedModel:
 
         tuner.fine_tuning.jobs.cancel(job.id)
         assert told == ["gate_proj,up_proj"]
+
+    def test_a_loss_that_is_no_number(self, tuner: OpenAI) -> None:
+        """The job fails at once, and says at which step, and what to change."""
+        job = tuner.fine_tuning.jobs.create(
+            model=TINY, training_file=upload(tuner, CHATS), hyperparameters={"learning_rate_multiplier": 1e30}
+        )
+
+        job = wait(tuner, job.id, lambda job: job.status in ("failed", "succeeded"))
+
+        assert job.status == "failed"
+        assert job.error is not None
+        assert job.error.code == "training_diverged"
+        assert "learning_rate_multiplier" in job.error.message
 
     def test_listed(self, tuner: OpenAI, succeeded: FineTuningJob) -> None:
         """The model is among the models, and so are its checkpoints."""

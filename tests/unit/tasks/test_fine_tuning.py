@@ -96,7 +96,8 @@ class Shop:
 
     def __post_init__(self) -> None:
         database, blobs = self.storage.database, self.storage.blobs
-        intake = FileIntake(FileStorage(database, blobs, StorageQuota(database, max_project_bytes=10**6)))
+        full = StorageQuota(database, max_project_bytes=1)  # a finished training is not lost for want of room
+        intake = FileIntake(FileStorage(database, blobs, full))
         model = type("Entry", (), {"path": self.root / "model"})
         catalog = cast(Catalog, type("Models", (), {"resolve": lambda _self, _name: model})())
         files = TrainingFiles(blobs, self.root / "jobs")

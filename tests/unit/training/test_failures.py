@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from openhearth.training.devices import DeviceError
+from openhearth.training.divergence import DivergedError, require_finite
 from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY
 from openhearth.training.failures import explain
 from openhearth.training.rows import RowError, ValidationRowError
@@ -34,6 +35,20 @@ def test_disk() -> None:
     """A full disk is told, and a file that is missing is not."""
     assert explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == OUT_OF_DISK
     assert explain(FileNotFoundError(errno.ENOENT, "gone")) is None
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_divergence(loss: float) -> None:
+    """A loss that is no number is told with the step and with what to change."""
+    with pytest.raises(DivergedError) as caught:
+        require_finite(loss, step=7)
+
+    failed = explain(caught.value)
+    assert failed is not None
+    assert (failed.code, failed.param) == ("training_diverged", "hyperparameters")
+    assert "step 7" in failed.message
+    assert "learning_rate_multiplier" in failed.message
+    require_finite(2.5, step=8)
 
 
 @pytest.mark.parametrize(
