@@ -1,6 +1,7 @@
 """Tuned models taken home: the adapter by itself, or merged into its base, with a Modelfile beside it."""
 
 import asyncio
+import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from openhearth.services.training_files import ADAPTER_FILES, TrainingFiles
 from openhearth.store.database import Database
 
 ExportFormat = Literal["peft", "merged", "gguf"]
+_MAX_NAME = 200  # file systems take 255 bytes, with the ending
 
 
 class Merge(Protocol):
@@ -68,8 +70,13 @@ class Exports:
 
     def _write_gguf(self, name: str, base: Path, adapter: Path, target: Path) -> str:
         """Write one file named after the model, rounding its weights once; return the file's name."""
-        file_name = f"{name.replace(':', '-').replace('/', '-')}.gguf"
+        file_name = f"{_safe(name)}.gguf"
         with TemporaryDirectory(dir=target) as merged:
             self._merge(base, adapter, Path(merged), dtype="float32")
             export_gguf(Path(merged), base, target / file_name, name=name)
         return file_name
+
+
+def _safe(name: str) -> str:
+    """Return a model's name as one file name: whatever is not a letter, a digit, `.`, `_` or `-` becomes `-`."""
+    return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)[:_MAX_NAME]
