@@ -140,9 +140,10 @@ def check_file(
     if find_spec("transformers") is None or entry.path is None:
         typer.echo(f"Tokens are not counted: that takes openhearth[train], and {entry.id} on this machine.", err=True)
         return
-    tokens = import_module("openhearth.training.check").count_tokens(file, method, entry.path)
+    count_tokens = import_module("openhearth.training.check").count_tokens
+    tokens = count_tokens(file, method, entry.path, max_length=settings.training_max_length)
     typer.echo(f"{tokens.total} tokens in each epoch, {tokens.median} in the median example, {tokens.longest} at most")
-    typer.echo(f"{tokens.num_cut} examples are longer than the context of {entry.id} and would be cut")
+    typer.echo(f"{tokens.num_cut} examples are longer than {tokens.max_length} tokens and would be cut")
     if estimate:
         typer.echo("Making a few steps to see how long they take ...", err=True)
         found = _application().estimate_training(settings, file, method, entry.path, report.num_examples, n_epochs)

@@ -75,6 +75,8 @@ class TrainingEstimates:
             max_length=config.max_length,
             lora=config.lora,
             device=config.device,
+            dtype=config.dtype,
+            num_processes=config.num_processes,
             num_threads=config.num_threads,
         )
 

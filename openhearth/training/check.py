@@ -18,13 +18,20 @@ class TokenStatistics:
     median: int
     longest: int
     num_cut: int
+    max_length: int
 
 
-def count_tokens(file: Path, method: TrainingMethod, base_model: Path) -> TokenStatistics:
-    """Count the tokens of a file. Raises `RowError` for a row that the model's template cannot write."""
-    limit: int = AutoConfig.from_pretrained(base_model).max_position_embeddings
+def count_tokens(
+    file: Path, method: TrainingMethod, base_model: Path, *, max_length: int | None = None
+) -> TokenStatistics:
+    """Count the tokens of a file as they would be trained, cut at `max_length` or at the model's context.
+
+    Raises `RowError` for a row that the model's template cannot write.
+    """
+    context: int = AutoConfig.from_pretrained(base_model).max_position_embeddings
+    limit = min(context, max_length or context)
     data = Encoder(AutoTokenizer.from_pretrained(base_model), max_length=limit).read(file, method)
     lengths = [sum(map(len, example.values())) for example in data.examples]
     if method == "supervised":  # input ids and labels are of the same tokens
         lengths = [length // 2 for length in lengths]
-    return TokenStatistics(data.num_tokens, int(median(lengths)), max(lengths), data.num_cut)
+    return TokenStatistics(data.num_tokens, int(median(lengths)), max(lengths), data.num_cut, limit)
