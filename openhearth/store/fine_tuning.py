@@ -6,7 +6,7 @@ What the words of a status mean, and when they change, is decided in `services/`
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from openhearth.store.tables import (
@@ -54,7 +54,7 @@ class FineTuningRepository:
         if has_no_metadata:
             query = query.where(FineTuningJobRow.metadata_.is_(None))
         for name, value in (metadata or {}).items():
-            query = query.where(FineTuningJobRow.metadata_[name].as_string() == value)
+            query = query.where(_has_metadata(name, value))
         query = query.order_by(FineTuningJobRow.created_at.desc(), FineTuningJobRow.id.desc()).limit(limit)
         return (await self._session.scalars(query)).all()
 
@@ -157,3 +157,9 @@ class FineTuningRepository:
             .where(FineTuningCheckpointRow.model_name == model_name)
             .values(model_name=None)
         )
+
+
+def _has_metadata(name: str, value: str) -> ColumnElement[bool]:
+    """Return whether a job has this pair; a path could not name every key, such as one with a quote in it."""
+    pair = func.json_each(FineTuningJobRow.metadata_).table_valued("key", "value")
+    return exists(select(pair.c.key).where(pair.c.key == name, pair.c.value == value))
