@@ -130,6 +130,7 @@ class FineTuning:
         async with self._database.transaction() as tx:
             row = await self._steer(tx, project, job_id, "cancel", _CANCELLABLE, status="cancelled", finished_at=now)
             await tx.jobs.remove_queued(job_id)
+            await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)  # which only tidies up any more
             await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job cancelled", now=now))
         return self._wire(row)
 

@@ -98,14 +98,14 @@ class FineTuningRuns:
             job = await tx.fine_tuning.change(
                 job_id, only_if=["queued", "running"], status="running", estimated_finish=None
             )
-            if job is None:
-                await context.finish(tx)
-                return None
-            message = "Fine-tuning job started"
-            started = event(job_id, message, key="started", now=self._now())
-            started.data = None
-            await tx.fine_tuning.add_event(started)
+            if job is not None:
+                started = event(job_id, "Fine-tuning job started", key="started", now=self._now())
+                started.data = None
+                await tx.fine_tuning.add_event(started)
             checkpoints = await tx.fine_tuning.checkpoints(job_id)
+        if job is None:
+            await self.leave(context)
+            return None
         directory = f"{job_id}/{context.job.id}-{context.job.epoch}"
         resume_from = tuple(self._files.path(checkpoint.directory) for checkpoint in checkpoints)
         spec = self._spec(job, output_dir=self._files.path(directory), resume_from=resume_from)
@@ -176,7 +176,9 @@ class FineTuningRuns:
         """Let go of a job that was steered elsewhere; of a cancelled one, only what can be called is kept."""
         job_id = context.job.subject
         async with context.transaction() as tx:
-            status = (await tx.fine_tuning.get(job_id)).status
+            job = await tx.fine_tuning.get(job_id)
+            status = job.status
+            await self._make_callable_if_paused(tx, job)
             checkpoints = await tx.fine_tuning.checkpoints(job_id)
             if status == "cancelled":
                 for checkpoint in checkpoints:
@@ -262,13 +264,25 @@ class FineTuningRuns:
             directory=f"{attempt.directory}/{report.directory}",
             model_name=name,
         )
-        kept = await tx.fine_tuning.keep_checkpoint(row)
-        if kept.model_name is not None:
-            await tx.tuned_models.keep(self._model(job, kept.model_name, kept.directory))
-            message = f"Checkpoint created at step {report.step}: {kept.model_name}"
-            await tx.fine_tuning.add_event(
-                event(job.id, message, key=f"checkpoint-{report.step}", now=self._now(), data={"step": report.step})
-            )
+        await self._announce(tx, job, await tx.fine_tuning.keep_checkpoint(row))
+
+    async def _make_callable_if_paused(self, tx: Transaction, job: FineTuningJobRow) -> None:
+        """Make a model of the last snapshot of a paused job, whose trainer may have died before it left one."""
+        checkpoints = await tx.fine_tuning.checkpoints(job.id) if job.status == "paused" else []
+        if checkpoints and checkpoints[0].model_name is None:
+            last = checkpoints[0]
+            last.model_name = f"{job.result_name}:ckpt-step-{last.step}"
+            await self._announce(tx, job, last)
+
+    async def _announce(self, tx: Transaction, job: FineTuningJobRow, kept: FineTuningCheckpointRow) -> None:
+        """Let a checkpoint that has a name be called, and tell of it."""
+        if kept.model_name is None:
+            return
+        await tx.tuned_models.keep(self._model(job, kept.model_name, kept.directory))
+        message = f"Checkpoint created at step {kept.step}: {kept.model_name}"
+        await tx.fine_tuning.add_event(
+            event(job.id, message, key=f"checkpoint-{kept.step}", now=self._now(), data={"step": kept.step})
+        )
 
     async def _drop_old_checkpoints(self, tx: Transaction, job_id: str) -> list[str]:
         """Remove all checkpoints but the latest ones; return the directories that nobody needs any more."""

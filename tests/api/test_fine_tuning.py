@@ -196,10 +196,12 @@ class TestJob:
         """Jobs are found by their metadata."""
         found = tuner.fine_tuning.jobs.list(metadata={"purpose": "test"})
         others = tuner.fine_tuning.jobs.list(metadata={"purpose": "other"})
+        quoted = tuner.fine_tuning.jobs.list(metadata={'a "quoted" key': "test"})
         without = tuner.fine_tuning.jobs.list(extra_query={"metadata": "null"})
 
         assert [job.id for job in found] == [succeeded.id]
         assert others.data == []
+        assert quoted.data == []
         assert succeeded.id not in [job.id for job in without]
 
 
@@ -210,13 +212,17 @@ class TestTunedModel:
         """The model and its checkpoints answer, and what they answer is not what the base answers."""
         name = succeeded.fine_tuned_model
         assert name is not None
+        asked: Any = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4, "temperature": 0}
         base = tuner.completions.create(model=TINY, prompt="a", max_tokens=4, temperature=0)
+        base_chat = tuner.chat.completions.create(model=TINY, **asked)
 
         for model in (name, f"{name}:ckpt-step-3"):
             tuned = tuner.completions.create(model=model, prompt="a", max_tokens=4, temperature=0)
+            chat = tuner.chat.completions.create(model=model, **asked)
 
-            assert tuned.model == model
+            assert tuned.model == chat.model == model
             assert tuned.choices[0].text != base.choices[0].text
+            assert chat.choices[0].message.content != base_chat.choices[0].message.content
 
     def test_base_gets_ready(self, tuner: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
         """A base model in memory is told of the adapter to come as soon as there is a job."""
@@ -536,9 +542,23 @@ class TestCommands:
 
         assert "12 examples of the format fine-tune-chat" in counted.output
         assert "tokens in each epoch" in counted.output
+        assert "0 examples are longer than 512 tokens and would be cut" in counted.output
         assert "to train" not in counted.output
         assert "Line 13" in str(refused.exception)
         assert "not compatible with the method: dpo" in str(other.exception)
+
+    def test_check_cuts_as_a_job_would(
+        self, trainer: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A setting that cuts examples cuts them here, too."""
+        monkeypatch.setenv("OPENHEARTH_TRAINING_MAX_LENGTH", "16")
+        file = tmp_path / "good.jsonl"
+        file.write_text("\n".join(map(json.dumps, CHATS)))
+
+        counted = self.run(trainer, "ft", "check", str(file), "--no-estimate")
+
+        assert "16 at most" in counted.output
+        assert "12 examples are longer than 16 tokens and would be cut" in counted.output
 
     @pytest.mark.parametrize(("flags", "n_epochs"), [((), 8), (("--n-epochs", "2"), 2)])
     def test_estimate(self, trainer: RunningServer, tmp_path: Path, flags: tuple[str, ...], n_epochs: int) -> None:

@@ -23,7 +23,7 @@ from openhearth.services.result_files import ResultFiles
 from openhearth.services.storage_quota import StorageQuota
 from openhearth.services.training_config import TrainingConfig
 from openhearth.services.training_files import TrainingFiles
-from openhearth.store.tables import FineTuningJobRow
+from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow
 from openhearth.tasks.fine_tuning import TrainTask
 from openhearth.training.reports import (
     CheckpointSaved,
@@ -235,6 +235,48 @@ async def test_paused_in_the_last_step(tmp_path: Path) -> None:
         await shop.become("queued")
         await shop.queue()
         assert (await shop.work()).status == "succeeded"
+
+
+async def test_paused_while_nobody_trains(tmp_path: Path) -> None:
+    """A job that is paused after its trainer died leaves a model to call: its last snapshot."""
+    async with open_shop(tmp_path) as shop:
+        await shop.become("paused")
+        async with shop.storage.database.transaction() as tx:
+            for step in (1, 2):
+                snapshot = FineTuningCheckpointRow(
+                    fine_tuning_job_id="ftjob-a", step=step, id=f"ftckpt-{step}", created_at=0.0, directory=f"d{step}"
+                )
+                await tx.fine_tuning.keep_checkpoint(snapshot)
+
+        job = await shop.work()
+
+        assert (job.status, shop.trainer.num_started) == ("paused", 0)
+        async with shop.storage.database.read() as tx:
+            last, before = await tx.fine_tuning.checkpoints("ftjob-a")
+            model = await tx.tuned_models.find("ft:m:ckpt-step-2")
+        assert (last.model_name, before.model_name) == ("ft:m:ckpt-step-2", None)
+        assert model is not None
+        assert model.directory == "d2"
+
+
+async def test_cancelled_while_nobody_trains(tmp_path: Path) -> None:
+    """What a cancelled job has on the disk goes, save what can be called."""
+    async with open_shop(tmp_path) as shop:
+        await shop.become("cancelled")
+        for name in ("d1", "d2"):
+            (tmp_path / "jobs" / "ftjob-a" / name).mkdir(parents=True)
+            (tmp_path / "jobs" / "ftjob-a" / name / "adapter_model.safetensors").touch()
+        async with shop.storage.database.transaction() as tx:
+            for step, model in ((1, "ft:m:ckpt-step-1"), (2, None)):
+                row = FineTuningCheckpointRow(
+                    fine_tuning_job_id="ftjob-a", step=step, id=f"ftckpt-{step}", created_at=0.0,
+                    directory=f"ftjob-a/d{step}", model_name=model,
+                )  # fmt: skip
+                await tx.fine_tuning.keep_checkpoint(row)
+
+        assert (await shop.work()).status == "cancelled"
+        assert shop.left() == ["adapter_model.safetensors"]
+        assert not (tmp_path / "jobs" / "ftjob-a" / "d2").exists()
 
 
 async def test_cancelled_in_the_last_step(tmp_path: Path) -> None:
