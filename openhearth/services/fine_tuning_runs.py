@@ -178,8 +178,9 @@ class FineTuningRuns:
         async with context.transaction() as tx:
             job = await tx.fine_tuning.get(job_id)
             status = job.status
-            await self._make_callable_if_paused(tx, job)
             checkpoints = await tx.fine_tuning.checkpoints(job_id)
+            if status == "paused" and checkpoints:
+                await self._make_callable(tx, job, checkpoints[0])
             if status == "cancelled":
                 for checkpoint in checkpoints:
                     if checkpoint.model_name is None:
@@ -266,11 +267,9 @@ class FineTuningRuns:
         )
         await self._announce(tx, job, await tx.fine_tuning.keep_checkpoint(row))
 
-    async def _make_callable_if_paused(self, tx: Transaction, job: FineTuningJobRow) -> None:
+    async def _make_callable(self, tx: Transaction, job: FineTuningJobRow, last: FineTuningCheckpointRow) -> None:
         """Make a model of the last snapshot of a paused job, whose trainer may have died before it left one."""
-        checkpoints = await tx.fine_tuning.checkpoints(job.id) if job.status == "paused" else []
-        if checkpoints and checkpoints[0].model_name is None:
-            last = checkpoints[0]
+        if last.model_name is None:
             last.model_name = f"{job.result_name}:ckpt-step-{last.step}"
             await self._announce(tx, job, last)
 
