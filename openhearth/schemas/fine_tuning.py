@@ -63,12 +63,12 @@ class FineTuneMethod(RequestModel):
 
 
 class WandbIntegration(RequestModel):
-    """Where the metrics of a job are sent to."""
+    """A run at Weights & Biases, within the limits of that service."""
 
-    project: Annotated[str, Field(min_length=1)]
+    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]*$")]
     name: str | None = None
     entity: str | None = None
-    tags: list[str] = Field(default_factory=list)
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list)
 
 
 class FineTuningIntegration(RequestModel):

@@ -22,6 +22,7 @@ from openhearth.schemas.fine_tuning import (
 )
 from openhearth.services.fine_tuning_objects import event, wire_checkpoint, wire_event, wire_job
 from openhearth.services.hyperparameters import requested_method
+from openhearth.services.integrations import requested_integrations
 from openhearth.store.database import Database, Transaction
 from openhearth.store.tables import FineTuningJobRow
 from openhearth.training.trackers import find_tracker_obstacle
@@ -91,7 +92,7 @@ class FineTuning:
                 suffix=request.suffix,
                 seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
                 method=method,
-                integrations=[integration.model_dump() for integration in request.integrations or ()],
+                integrations=requested_integrations(request, job_id),
                 metadata_=request.metadata,
                 result_files=[],
             )
@@ -238,8 +239,6 @@ class FineTuning:
 
 
 def _check_integrations(request: CreateFineTuningJobRequest) -> None:
-    if len(request.integrations or ()) > 1:
-        raise UnsupportedParameterError("This server tells one integration about a job.", param="integrations")
     if request.integrations and (obstacle := find_tracker_obstacle(["wandb"])) is not None:
         raise UnsupportedParameterError(obstacle, param="integrations")
 

@@ -7,7 +7,6 @@ Leaves running the trainer to `tasks/fine_tuning.py`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from openhearth import clock, ids
 from openhearth.catalog.catalog import Catalog
@@ -15,20 +14,19 @@ from openhearth.jobs.context import JobContext
 from openhearth.services.fine_tuning import TRAIN
 from openhearth.services.fine_tuning_objects import event, metrics_event
 from openhearth.services.hyperparameters import numbers, resolve
+from openhearth.services.integrations import trackers
 from openhearth.services.result_files import ResultFiles
 from openhearth.services.training_config import TrainingConfig
 from openhearth.services.training_files import InvalidFileError, TrainingFiles
 from openhearth.store.database import Transaction
 from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow, TunedModelRow
 from openhearth.training.reports import CheckpointSaved, Failed, Notice, Report, Started, StepDone
-from openhearth.training.spec import TrackerSpec, TrainingSpec
+from openhearth.training.spec import TrainingSpec
 
 _MAX_STEPS_SHOWN_EACH = 100
 _STEPS_BETWEEN_EVENTS = 10
 _NUM_MODELS_KEPT = 3
 _NUM_SNAPSHOTS_KEPT = 2
-_LONGEST_TAG = 64
-"""For Weights & Biases, which refuses a run with a longer one."""
 
 
 @dataclass(slots=True)
@@ -232,7 +230,7 @@ class FineTuningRuns:
             dtype=config.dtype,
             num_processes=config.num_processes,
             num_threads=config.num_threads,
-            trackers=_trackers(job, config),
+            trackers=trackers(job, config),
             snapshot_seconds=config.snapshot_seconds,
         )
 
@@ -304,29 +302,6 @@ class FineTuningRuns:
             directory=directory,
             created_at=self._now(),
         )
-
-
-def _trackers(job: FineTuningJobRow, config: TrainingConfig) -> tuple[TrackerSpec, ...]:
-    """Return the runs that are told about a job: those it asked for, and those that are told of every job."""
-    tags = ("openai/finetune", f"openai/{job.base_model}"[:_LONGEST_TAG], f"openai/{job.id}")
-    asked = [TrackerSpec(**_wandb(integration["wandb"], job, tags)) for integration in job.integrations]
-    always = (
-        TrackerSpec(kind=kind, project=config.tracker_project, name=job.id, tags=tags, run_id=job.id)
-        for kind in config.trackers
-    )
-    return (*asked, *always)
-
-
-def _wandb(wanted: dict[str, Any], job: FineTuningJobRow, tags: tuple[str, ...]) -> dict[str, Any]:
-    """Return the run at Weights & Biases that a job asks for, with the tags that the reference adds."""
-    return {
-        "kind": "wandb",
-        "project": wanted["project"],
-        "name": wanted["name"] or job.id,
-        "entity": wanted["entity"],
-        "tags": (*wanted["tags"], *tags),
-        "run_id": job.id,
-    }
 
 
 class _SteeredElsewhereError(Exception):

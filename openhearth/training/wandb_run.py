@@ -19,6 +19,7 @@ def open_run(spec: TrackerSpec, directory: Path) -> ClientRun:
             tags=list(spec.tags),
             id=spec.run_id,
             resume="allow",
+            reinit="create_new",  # a job may be told about in several places
             dir=os.environ.get("WANDB_DIR", directory),
         )
     )

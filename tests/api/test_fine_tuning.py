@@ -73,6 +73,11 @@ def upload(client: OpenAI, rows: list[Any], purpose: Any = "fine-tune") -> str:
     return client.files.create(file=("rows.jsonl", io.BytesIO(content)), purpose=purpose).id
 
 
+def wandb_run(**wanted: Any) -> dict[str, Any]:
+    """Return an integration."""
+    return {"type": "wandb", "wandb": {"project": "lamps"} | wanted}
+
+
 def wait(client: OpenAI, job_id: str, is_enough: Callable[[FineTuningJob], bool]) -> FineTuningJob:
     """Wait until a job has got far enough."""
     deadline = time.monotonic() + 120
@@ -397,6 +402,14 @@ class TestRefusals:
             ),
             ({"integrations": [{"type": "mlflow"}]}, "integrations[0].type", "invalid_value"),
             ({"integrations": [{"type": "wandb"}]}, "integrations[0].wandb", "missing_required_parameter"),
+            ({"integrations": [wandb_run()] * 6}, "integrations", "array_above_max_length"),
+            ({"integrations": [wandb_run(project="a/b")]}, "integrations[0].wandb.project", "invalid_value"),
+            ({"integrations": [wandb_run(project="")]}, "integrations[0].wandb.project", "empty_string"),
+            (
+                {"integrations": [wandb_run(tags=["x" * 65])]},
+                "integrations[0].wandb.tags[0]",
+                "string_above_max_length",
+            ),
             ({"metadata": {"k": "v" * 513}}, "metadata.k", "string_above_max_length"),
             ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "object_above_max_length"),
             ({"color": "red"}, "color", "unknown_parameter"),
@@ -594,16 +607,30 @@ class TestIntegrations:
         for word in (b"train_loss", b"lamps", b"mine", b"openai/finetune"):
             assert word in record.read_bytes()
 
-    def test_several(self, tuner: OpenAI) -> None:
-        """More than one is refused."""
-        integration: Any = {"type": "wandb", "wandb": {"project": "lamps"}}
+    def test_several(self, tuner: OpenAI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Up to five places are told, two of them in the same project, each by a run that the job shows."""
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+        projects = ["lamps", "lamps", "wicks", "oils", "glass"]
+        job = tuner.fine_tuning.jobs.create(
+            model=TINY,
+            training_file=upload(tuner, CHATS),
+            hyperparameters={"n_epochs": 1, "batch_size": 6},
+            integrations=[{"type": "wandb", "wandb": {"project": project}} for project in projects],
+        )
 
-        with pytest.raises(BadRequestError) as caught:
-            tuner.fine_tuning.jobs.create(
-                model=TINY, training_file=upload(tuner, CHATS), integrations=[integration, integration]
-            )
+        job = wait(tuner, job.id, has_ended)
 
-        assert (caught.value.param, caught.value.code) == ("integrations", "unsupported_parameter")
+        assert job.status == "succeeded", job.error
+        assert [event.level for event in tuner.fine_tuning.jobs.list_events(job.id) if event.level != "info"] == []
+        shown = [integration.wandb.to_dict() for integration in job.integrations or []]
+        assert [(run["project"], run["run_id"]) for run in shown] == list(
+            zip(projects, [job.id, *(f"{job.id}-{number}" for number in range(2, 6))], strict=True)
+        )
+        for run in shown:
+            (record,) = tmp_path.glob(f"wandb/offline-run-*-{run['run_id']}/*.wandb")
+            assert str(run["project"]).encode() in record.read_bytes()
+            assert record.read_bytes().count(b"train_loss") >= 2
 
 
 class TestProjects:
