@@ -21,7 +21,7 @@ from openhearth.schemas.fine_tuning import (
     ListPaginatedFineTuningJobsResponse,
 )
 from openhearth.services.fine_tuning_objects import event, wire_checkpoint, wire_event, wire_job
-from openhearth.services.hyperparameters import requested_method
+from openhearth.services.hyperparameters import requested_method, unused_members
 from openhearth.services.integrations import requested_integrations
 from openhearth.store.database import Database, Transaction
 from openhearth.store.tables import FineTuningJobRow
@@ -98,6 +98,9 @@ class FineTuning:
             )
             await tx.fine_tuning.create(row)
             await tx.fine_tuning.add_event(event(job_id, f"Created fine-tuning job: {job_id}", now=now))
+            for name in unused_members(request.method):
+                message = f"method.{name} is not used: the type of the method is {method['type']}"
+                await tx.fine_tuning.add_event(event(job_id, message, level="warn", now=now))
             await tx.jobs.enqueue(ids.job_id(), task=VALIDATE, lock=job_id, now=now)
         self._expect_adapters(origin.base_model)
         return self._wire(row)

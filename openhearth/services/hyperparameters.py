@@ -7,13 +7,14 @@ three for files so large that 25,000 examples are shown sooner; a batch of one f
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from openhearth.errors import InvalidValueError, UnsupportedParameterError
 from openhearth.schemas.fine_tuning import (
     CreateFineTuningJobRequest,
     DPOMethod,
     FineTuneMethod,
+    MethodType,
     SupervisedMethod,
 )
 
@@ -39,7 +40,8 @@ class Hyperparameters:
 def requested_method(request: CreateFineTuningJobRequest) -> dict[str, Any]:
     """Return the method as the job object shows it, with every hyperparameter, `auto` where it is still open.
 
-    Raises `UnsupportedParameterError` for reinforcement, `InvalidValueError` for members that contradict each other.
+    The member that is named like the type is used, the others are not; see `unused_members`. Raises
+    `UnsupportedParameterError` for reinforcement, `InvalidValueError` for hyperparameters given twice.
     """
     method = request.method or FineTuneMethod(type="supervised")
     if method.type == "reinforcement":
@@ -47,12 +49,14 @@ def requested_method(request: CreateFineTuningJobRequest) -> dict[str, Any]:
             "Reinforcement fine-tuning is not supported by this server; method.type may be supervised or dpo.",
             param="method.type",
         )
-    for name in ("supervised", "dpo", "reinforcement"):
-        if name != method.type and getattr(method, name) is not None:
-            raise InvalidValueError(
-                f"Invalid 'method.{name}': the method's type is '{method.type}'.", param=f"method.{name}"
-            )
     return {"type": method.type, method.type: {"hyperparameters": _requested(request, method)}}
+
+
+def unused_members(method: FineTuneMethod | None) -> list[str]:
+    """Return the members of the method that were given for another type than the one that was chosen."""
+    if method is None:
+        return []
+    return [name for name in get_args(MethodType) if name != method.type and getattr(method, name) is not None]
 
 
 def resolve(method: dict[str, Any], *, num_examples: int) -> dict[str, Any]:

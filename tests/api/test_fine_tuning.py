@@ -364,6 +364,17 @@ class TestSteering:
         assert len(set(steps)) == len(steps)
         assert jobs.retrieve(job.id).finished_at
 
+    def test_unused_method(self, tuner: OpenAI) -> None:
+        """Of several methods the one that is named like the type is used; a warning says which are not."""
+        method: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 9}}, "dpo": {}}
+        job = tuner.fine_tuning.jobs.create(model=TINY, training_file=upload(tuner, CHATS), method=method)
+        tuner.fine_tuning.jobs.cancel(job.id)
+
+        assert job.method is not None
+        assert (job.hyperparameters.n_epochs, job.method.dpo) == (9, None)
+        warnings = [event.message for event in tuner.fine_tuning.jobs.list_events(job.id) if event.level == "warn"]
+        assert warnings == ["method.dpo is not used: the type of the method is supervised"]
+
     def test_cancel_at_once(self, tuner: OpenAI) -> None:
         """A job that has not begun is cancelled just as well."""
         job = self.create(tuner)
@@ -393,7 +404,11 @@ class TestRefusals:
             ({"method": {}}, "method.type", "missing_required_parameter"),
             ({"method": {"type": "magic"}}, "method.type", "invalid_value"),
             ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_parameter"),
-            ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised", "invalid_value"),
+            (
+                {"method": {"type": "dpo", "supervised": {"hyperparameters": {"n_epochs": 0}}}},
+                "method.supervised.hyperparameters.n_epochs",
+                "integer_below_min_value",
+            ),
             ({"method": {"type": "dpo"}, "hyperparameters": {}}, "hyperparameters", "invalid_value"),
             (
                 {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.1}}}},
