@@ -3,13 +3,15 @@
 import io
 import json
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import OpenAI
 
 from openhearth.settings import DEFAULT_TEXT_MODEL
-from tests.acceptance.test_taught_vocabulary import client as client
+from tests.acceptance.test_taught_vocabulary import serving_trainer
 
 COLOURS = {
     "the sky": "blue", "grass": "green", "snow": "white", "coal": "black", "a lemon": "yellow", "blood": "red",
@@ -46,6 +48,13 @@ def margin(client: OpenAI, model: str, thing: str, colour: str) -> float:
         offsets, values = choice.logprobs.text_offset or [], choice.logprobs.token_logprobs or []
         sums.append(sum(value for offset, value in zip(offsets, values, strict=True) if offset >= len(prompt)))
     return sums[0] - sums[1]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[OpenAI]:
+    """Give a client of a server that trains."""
+    with serving_trainer(tmp_path) as client:
+        yield client
 
 
 @pytest.mark.timeout(1200)
