@@ -127,6 +127,7 @@ def _application(components: Components, loaders: Loaders) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with components.opened():
+            await services.fine_tuning.start()
             services.host.start()
             try:
                 async with keep_house(components.housekeeping, services.image_links), AsyncExitStack() as stack:

@@ -92,7 +92,12 @@ class Components:
             idle_seconds=settings.model_idle_seconds,
         )
         host = ModelHost(
-            self.catalog, tuned_models, loaders=loaders, defaults=settings.preloaded_models, residents=residents
+            self.catalog,
+            tuned_models,
+            loaders=loaders,
+            defaults=settings.preloaded_models,
+            residents=residents,
+            target_modules=settings.training_lora_target_modules,
         )
         intake = FileIntake(self.storage, FileFormats(partial(count_tokens, host, settings.text_model)))
         files = Files(self.storage, intake, max_file_bytes=settings.max_file_bytes)
@@ -110,7 +115,7 @@ class Components:
                 self.catalog,
                 organization=settings.organization,
                 find_obstacle=partial(find_training_obstacle, settings.training_trackers),
-                expect_adapters=partial(host.expect_adapters, target_modules=settings.training_lora_target_modules),
+                expect_adapters=host.expect_adapters,
             ),
             host=host,
             image_links=image_links,

@@ -30,7 +30,7 @@ from openhearth.training.trackers import find_tracker_obstacle
 VALIDATE, TRAIN = "fine_tuning.validate", "fine_tuning.train"
 """The two kinds of work that a job is made of; only the second needs a device."""
 
-_CANCELLABLE = ("validating_files", "queued", "running", "paused")
+_UNFINISHED = ("validating_files", "queued", "running", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,13 @@ class FineTuning:
         self._find_obstacle = find_obstacle
         self._expect_adapters = expect_adapters
         self._now = now
+
+    async def start(self) -> None:
+        """Tell of the base models whose jobs were created before this server was started."""
+        async with self._database.read() as tx:
+            base_models = await tx.fine_tuning.base_models(statuses=_UNFINISHED)
+        for base_model in base_models:
+            self._expect_adapters(base_model)
 
     async def create(self, project: str, request: CreateFineTuningJobRequest) -> FineTuningJob:
         """Create a job, to be validated and trained by a worker; once this returns, it survives a crash.
@@ -132,7 +139,7 @@ class FineTuning:
         """End a job; checkpoints that can be called stay. Raises `NotFoundError`, and `BadRequestError` if it ended."""
         now = self._now()
         async with self._database.transaction() as tx:
-            row = await self._steer(tx, project, job_id, "cancel", _CANCELLABLE, status="cancelled", finished_at=now)
+            row = await self._steer(tx, project, job_id, "cancel", _UNFINISHED, status="cancelled", finished_at=now)
             await tx.jobs.remove_queued(job_id)
             await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)  # which only tidies up any more
             await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job cancelled", now=now))

@@ -128,10 +128,14 @@ class ModelHost:
         loaders: Loaders,
         defaults: Sequence[str],
         residents: ResidentModels,
+        target_modules: str = "all-linear",
     ) -> None:
+        """Take what there is; `target_modules` are what the adapters trained here are for, as PEFT names them."""
         self._catalog = catalog
         self._tuned_models = tuned_models
         self._defaults = defaults
+        self._target_modules = target_modules
+        self._expecting_adapters: set[str] = set()
         self._loaders = loaders
         self._residents = residents
         self._kinds: dict[str, ModelKind] = {}
@@ -196,13 +200,12 @@ class ModelHost:
         entry = self._find(name, "image")
         return await self._get(entry, self._loaders.load_image, partial(LoadedImageModel, _id(entry)))
 
-    def expect_adapters(self, base_model: str, *, target_modules: str) -> None:
-        """Let a model that is in memory get ready for adapters, in the background."""
+    def expect_adapters(self, base_model: str) -> None:
+        """Let a model get ready for adapters in the background: now, if it is in memory, and whenever it is loaded."""
+        self._expecting_adapters.add(base_model)
         for model in self.loaded:
             if model.id == base_model:
-                preparing = asyncio.create_task(_prepare(model.engine, target_modules))
-                self._preparing.add(preparing)
-                preparing.add_done_callback(self._preparing.discard)
+                self._prepare(model.engine)
 
     async def unload_idle(self) -> None:
         """Unload what nobody has used for long; the default models stay."""
@@ -233,9 +236,19 @@ class ModelHost:
             raise ServiceUnavailableError(f"The model `{entry.id}` cannot be loaded: {error}") from error
 
     async def _resident(self, entry: ModelEntry, load: Callable[[ModelEntry], E], hold: Callable[[E], H]) -> H:
-        self._kinds[_id(entry)] = entry.kind
+        model_id = _id(entry)
+        self._kinds[model_id] = entry.kind
+        was_loaded = model_id in self._residents.engines
         estimate = partial(self._loaders.estimate, entry)
-        return await self._residents.get(_id(entry), estimate=estimate, load=partial(load, entry), hold=hold)
+        holder = await self._residents.get(model_id, estimate=estimate, load=partial(load, entry), hold=hold)
+        if isinstance(holder, LoadedModel) and not was_loaded and model_id in self._expecting_adapters:
+            self._prepare(holder.engine)
+        return holder
+
+    def _prepare(self, engine: TextEngine) -> None:
+        preparing = asyncio.create_task(_prepare_lora(engine, self._target_modules))
+        self._preparing.add(preparing)
+        preparing.add_done_callback(self._preparing.discard)
 
     async def _load_defaults(self) -> None:
         held = []  # so that none of them has to make room for another
@@ -252,7 +265,7 @@ class ModelHost:
                 logger.exception("unloading_failed")
 
 
-async def _prepare(engine: TextEngine, target_modules: str) -> None:
+async def _prepare_lora(engine: TextEngine, target_modules: str) -> None:
     try:
         await engine.prepare_lora(target_modules)
     except Exception:

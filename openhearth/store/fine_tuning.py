@@ -58,6 +58,11 @@ class FineTuningRepository:
         query = query.order_by(FineTuningJobRow.created_at.desc(), FineTuningJobRow.id.desc()).limit(limit)
         return (await self._session.scalars(query)).all()
 
+    async def base_models(self, *, statuses: Sequence[str]) -> Sequence[str]:
+        """Return the base models of all jobs that have one of these statuses, each once."""
+        query = select(FineTuningJobRow.base_model).where(FineTuningJobRow.status.in_(statuses)).distinct()
+        return (await self._session.scalars(query)).all()
+
     async def change(self, job_id: str, *, only_if: Sequence[str], **values: Any) -> FineTuningJobRow | None:
         """Change a job whose status is one of `only_if`, and return it; `None` if it is not."""
         guarded = update(FineTuningJobRow).where(FineTuningJobRow.id == job_id, FineTuningJobRow.status.in_(only_if))

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,7 @@ class TestJob:
             "Files validated, moving job to queued state",
             "Fine-tuning job started",
         ]
+        assert [event.data for event in events[:9:-1]] == [{}, {}, {}, None]
         assert [words.partition(":")[0] for words in said[4:]] == [
             "Step 1/6",
             "Step 2/6",
@@ -187,6 +189,26 @@ class TestJob:
         assert checkpoints[0].metrics.full_valid_loss is not None
         assert checkpoints[0].id.startswith("ftckpt_")
 
+    def test_last_three_checkpoints(self, trainer: RunningServer, tuner: OpenAI) -> None:
+        """Of more epochs than three the last three checkpoints stay; those before are gone, also from the disk."""
+        job = tuner.fine_tuning.jobs.create(
+            model=TINY, training_file=upload(tuner, CHATS), hyperparameters={"n_epochs": 5, "batch_size": 6}
+        )
+
+        job = wait(tuner, job.id, has_ended)
+
+        kept = [f"{job.fine_tuned_model}:ckpt-step-{step}" for step in (10, 8, 6)]
+        checkpoints = tuner.fine_tuning.jobs.checkpoints.list(job.id).data
+        assert [checkpoint.fine_tuned_model_checkpoint for checkpoint in checkpoints] == kept
+        assert len([words for words in messages(tuner, job.id) if words.startswith("Checkpoint created")]) == 5
+        assert {model.id for model in tuner.models.list() if f"{job.fine_tuned_model}:" in model.id} == set(kept)
+        for name in kept:
+            assert tuner.completions.create(model=name, prompt="a", max_tokens=1).model == name
+        with pytest.raises(NotFoundError):
+            tuner.completions.create(model=f"{job.fine_tuned_model}:ckpt-step-4", prompt="a", max_tokens=1)
+        weights = (trainer.settings.home / "fine_tuning" / job.id).rglob("*.safetensors")
+        assert {path.parent.name for path in weights} == {"checkpoint-6", "checkpoint-8", "checkpoint-10"}
+
     def test_result_file(self, tuner: OpenAI, succeeded: FineTuningJob) -> None:
         """The result file has one row for each step."""
         (file_id,) = succeeded.result_files
@@ -202,12 +224,31 @@ class TestJob:
         found = tuner.fine_tuning.jobs.list(metadata={"purpose": "test"})
         others = tuner.fine_tuning.jobs.list(metadata={"purpose": "other"})
         quoted = tuner.fine_tuning.jobs.list(metadata={'a "quoted" key': "test"})
-        without = tuner.fine_tuning.jobs.list(extra_query={"metadata": "null"})
+        plain = tuner.fine_tuning.jobs.create(model=TINY, training_file=succeeded.training_file)
+        tuner.fine_tuning.jobs.cancel(plain.id)
+        without = [job.id for job in tuner.fine_tuning.jobs.list(extra_query={"metadata": "null"})]
 
         assert [job.id for job in found] == [succeeded.id]
         assert others.data == []
         assert quoted.data == []
-        assert succeeded.id not in [job.id for job in without]
+        assert plain.id in without
+        assert succeeded.id not in without
+
+    def test_pages(self, tuner: OpenAI, succeeded: FineTuningJob) -> None:
+        """Pages go on behind what `after` names; a name that is not in the list is refused."""
+        jobs, checkpoint = tuner.fine_tuning.jobs, f"{succeeded.fine_tuned_model}:ckpt-step-3"
+        first = jobs.list_events(succeeded.id, limit=1)
+        second = jobs.list_events(succeeded.id, limit=1, after=first.data[0].id)
+        assert first.has_more
+        assert second.data[0].id not in (first.data[0].id, None)
+
+        for ask in (jobs.list,
+                    partial(jobs.list_events, succeeded.id),
+                    partial(jobs.checkpoints.list, succeeded.id),
+                    partial(tuner.fine_tuning.checkpoints.permissions.list, checkpoint)):  # fmt: skip
+            with pytest.raises(NotFoundError) as caught:
+                ask(after="nobody")
+            assert caught.value.param == "after"
 
 
 class TestTunedModel:
@@ -242,6 +283,24 @@ class TestTunedModel:
         job = tuner.fine_tuning.jobs.create(model=TINY, training_file=upload(tuner, CHATS))
 
         tuner.fine_tuning.jobs.cancel(job.id)
+        assert told == ["gate_proj,up_proj"]
+
+    def test_base_gets_ready_after_a_restart(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that finds a job that is not over tells the base model as soon as it is in memory."""
+        told: list[str] = []
+
+        async def prepare_lora(_engine: FakeTextEngine, target_modules: str) -> None:
+            told.append(target_modules)
+
+        make_tiny_model(tmp_path / "models" / TINY)
+        settings = make_settings(tmp_path, worker=False, text_model=TINY)
+        with run_server(settings, FakeTextEngine()) as before, before.client() as client:
+            client.fine_tuning.jobs.create(model=TINY, training_file=upload(client, CHATS))
+        monkeypatch.setattr(FakeTextEngine, "prepare_lora", prepare_lora)
+
+        with run_server(settings, FakeTextEngine()):
+            pass
+
         assert told == ["gate_proj,up_proj"]
 
     def test_a_loss_that_is_no_number(self, tuner: OpenAI) -> None:
@@ -445,13 +504,13 @@ class TestRefusals:
             tuner.fine_tuning.jobs.create(model=TINY, training_file=upload(tuner, CHATS, "user_data"))
 
     def test_validation_file(self, tuner: OpenAI) -> None:
-        """An unknown validation file is refused."""
-        with pytest.raises(BadRequestError) as caught:
-            tuner.fine_tuning.jobs.create(
-                model=TINY, training_file=upload(tuner, CHATS), validation_file="file-unknown"
-            )
+        """A validation file that is not there, or of another purpose, is refused."""
+        training_file = upload(tuner, CHATS)
+        for validation_file in ("file-unknown", upload(tuner, OTHER_CHATS, "user_data")):
+            with pytest.raises(BadRequestError) as caught:
+                tuner.fine_tuning.jobs.create(model=TINY, training_file=training_file, validation_file=validation_file)
 
-        assert (caught.value.param, caught.value.code) == ("validation_file", "invalid_value")
+            assert (caught.value.param, caught.value.code) == ("validation_file", "invalid_value")
 
     @pytest.mark.parametrize("model", ["nobody", f"ft:{TINY}:nobody::00000000"])
     def test_model(self, tuner: OpenAI, model: str) -> None:
@@ -661,6 +720,15 @@ class TestProjects:
             assert theirs.fine_tuning.jobs.list().data == []
             with pytest.raises(NotFoundError, match="Could not find fine tune"):
                 theirs.fine_tuning.jobs.retrieve(succeeded.id)
+            own_file = upload(theirs, CHATS)
+            for training_file, validation_file in (
+                (succeeded.training_file, None),
+                (own_file, succeeded.validation_file),
+            ):
+                with pytest.raises(BadRequestError, match="no such file"):
+                    theirs.fine_tuning.jobs.create(
+                        model=TINY, training_file=training_file, validation_file=validation_file
+                    )
             for use in (lambda: theirs.completions.create(model=checkpoint, prompt="a"),
                         lambda: theirs.models.retrieve(checkpoint),
                         lambda: theirs.fine_tuning.checkpoints.permissions.list(checkpoint)):  # fmt: skip
