@@ -4,11 +4,12 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,14 @@ class Home:
         """Kill the trainer, of which there is one."""
         (pid,) = self.trainers()
         os.kill(pid, signal.SIGKILL)
+
+    def newest_checkpoint(self) -> Path:
+        """Return the directory of the newest checkpoint that a worker has recorded; nobody may be at work."""
+        with closing(sqlite3.connect(self.root / "home" / "openhearth.db")) as database:
+            (directory,) = database.execute(
+                "select directory from fine_tuning_checkpoints order by step desc limit 1"
+            ).fetchone()
+        return self.root / "home" / "fine_tuning" / str(directory)
 
     def weights(self, job: FineTuningJob) -> bytes:
         """Return the weights of the final checkpoint."""
@@ -206,3 +215,25 @@ def test_everybody(tmp_path: Path, uninterrupted: tuple[bytes, str]) -> None:
 
     with home.running("openhearth", "worker"), home.serving() as (_, client):
         check(home, client, job, uninterrupted)
+
+
+@pytest.mark.parametrize("harm", ["torn", "flipped"])
+def test_harmed_checkpoint(tmp_path: Path, uninterrupted: tuple[bytes, str], harm: str) -> None:
+    """A checkpoint that is no longer what it was is passed over, and the one before it continued."""
+    home = make_home(tmp_path / "home5", has_worker=False)
+    with home.serving() as (_, client):
+        job = create(client)
+        with home.running("openhearth", "worker") as worker:
+            wait(lambda: num_steps(client, job) >= 20)
+            worker.kill()
+            worker.wait()
+        wait(lambda: home.trainers() == [])
+        weights = home.newest_checkpoint() / "adapter_model.safetensors"
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1] if harm == "torn" else whole[:-1] + bytes([whole[-1] ^ 1]))
+
+        with home.running("openhearth", "worker"):
+            check(home, client, job, uninterrupted)
+        (warning,) = [event for event in client.fine_tuning.jobs.list_events(job.id) if event.level == "warn"]
+        step = weights.parent.name.removeprefix("checkpoint-")
+        assert warning.message == f"The checkpoint at step {step} is damaged; the one before it is used."

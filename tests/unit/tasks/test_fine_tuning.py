@@ -14,17 +14,17 @@ from openhearth import clock
 from openhearth.catalog.catalog import Catalog
 from openhearth.executor.base import Program
 from openhearth.jobs.retry import RetryPolicy
-from openhearth.jobs.worker import Lane, Worker, WorkerConfig
+from openhearth.jobs.worker import Lane, Task, Worker, WorkerConfig
 from openhearth.services.file_intake import FileIntake
 from openhearth.services.file_storage import FileStorage
-from openhearth.services.fine_tuning import TRAIN
+from openhearth.services.fine_tuning import TRAIN, VALIDATE
 from openhearth.services.fine_tuning_runs import FineTuningRuns
 from openhearth.services.result_files import ResultFiles
 from openhearth.services.storage_quota import StorageQuota
 from openhearth.services.training_config import TrainingConfig
 from openhearth.services.training_files import TrainingFiles
 from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow
-from openhearth.tasks.fine_tuning import TrainTask
+from openhearth.tasks.fine_tuning import TrainTask, ValidateTask
 from openhearth.training.reports import (
     CheckpointSaved,
     Failed,
@@ -35,9 +35,9 @@ from openhearth.training.reports import (
     StepMetrics,
     write_report,
 )
-from tests.storage import Storage, open_storage
+from tests.storage import IncomingFile, Storage, open_storage
 
-LANE = Lane(tasks=[TRAIN], device="cpu")
+LANE = Lane(tasks=[VALIDATE, TRAIN], device="cpu")
 CONFIG = WorkerConfig(lease_seconds=60.0, retry=RetryPolicy(max_attempts=4, first_delay_seconds=0.0))
 HYPERPARAMETERS = {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0}
 LAST_STEP: tuple[Report, ...] = (
@@ -102,24 +102,24 @@ class Shop:
         catalog = cast(Catalog, type("Models", (), {"resolve": lambda _self, _name: model})())
         files = TrainingFiles(blobs, self.root / "jobs")
         runs = FineTuningRuns(catalog, files, ResultFiles(intake), config=TrainingConfig())
-        task = TrainTask(runs, self.trainer)
-        self.worker = Worker(database, {TRAIN: task}, name="w", lanes=[LANE], config=CONFIG)
+        tasks: dict[str, Task] = {VALIDATE: ValidateTask(runs), TRAIN: TrainTask(runs, self.trainer)}
+        self.worker = Worker(database, tasks, name="w", lanes=[LANE], config=CONFIG)
 
-    async def create(self) -> None:
+    async def create(self, *, model: str, status: str) -> None:
         """Queue the job."""
         job = FineTuningJobRow(
-            id="ftjob-a", project="p", status="queued", created_at=0.0, model="m", base_model="m", result_name="ft:m",
+            id="ftjob-a", project="p", status=status, created_at=0.0, model=model, base_model="m", result_name="ft:m",
             training_file="file-a", seed=1, integrations=[], result_files=[],
             method={"type": "supervised", "supervised": {"hyperparameters": HYPERPARAMETERS}},
         )  # fmt: skip
         async with self.storage.database.transaction() as tx:
             await tx.fine_tuning.create(job)
-        await self.queue()
+        await self.queue(VALIDATE if status == "validating_files" else TRAIN)
 
-    async def queue(self) -> None:
-        """Queue the training."""
+    async def queue(self, task: str = TRAIN) -> None:
+        """Queue work on the job."""
         async with self.storage.database.transaction() as tx:
-            await tx.jobs.enqueue(f"j{self.trainer.num_started}", task=TRAIN, lock="ftjob-a", now=clock.now())
+            await tx.jobs.enqueue(f"j{self.trainer.num_started}", task=task, lock="ftjob-a", now=clock.now())
 
     async def work(self) -> FineTuningJobRow:
         """Let the worker do all there is to do; return the job as it is then."""
@@ -143,11 +143,11 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(root: Path) -> AsyncIterator[Shop]:
+async def open_shop(root: Path, *, model: str = "m", status: str = "queued") -> AsyncIterator[Shop]:
     """Open a shop with a job in its queue."""
     async with open_storage(root) as storage:
         shop = Shop(root, storage)
-        await shop.create()
+        await shop.create(model=model, status=status)
         yield shop
 
 
@@ -286,3 +286,20 @@ async def test_cancelled_in_the_last_step(tmp_path: Path) -> None:
 
         assert (await shop.work()).status == "cancelled"
         assert shop.left() == ["adapter_model.safetensors"]
+
+
+async def test_deleted_parent(tmp_path: Path) -> None:
+    """A job whose model was deleted before its files were checked fails, and says so."""
+    async with open_shop(tmp_path, model="ft:gone", status="validating_files") as shop:
+        rows = IncomingFile(b'{"prompt": "a", "completion": "b"}\n' * 10)
+        await shop.storage.blobs.put("file-a", rows.content())
+
+        job = await shop.work()
+
+        assert job.status == "failed"
+        assert job.error == {
+            "code": "model_not_found",
+            "message": "The model ft:gone, which this job goes on from, has been deleted.",
+            "param": "model",
+        }
+        assert shop.left() == []
