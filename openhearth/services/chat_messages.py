@@ -1,23 +1,16 @@
-"""The messages of a chat, from the wire's many forms to the one that chat templates take."""
+"""The messages of a chat: whether they can be answered by a model that reads text, and in the order they are in."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from openhearth.errors import BadRequestError, InvalidValueError, UnsupportedParameterError
 from openhearth.schemas.chat_messages import (
-    ChatCompletionMessageToolCall,
     ChatCompletionRequestAssistantMessage,
-    ChatCompletionRequestFunctionMessage,
     ChatCompletionRequestMessage,
-    ChatCompletionRequestMessageContentPartRefusal,
-    ChatCompletionRequestMessageContentPartText,
     ChatCompletionRequestToolMessage,
-    ToolCall,
+    ChatCompletionRequestUserMessage,
 )
-
-_FUNCTION_CALL_ID = "function_call"
-"""What stands for the id of a call in the older form, which had none."""
+from openhearth.template_messages import template_message
 
 
 def read_messages(messages: Sequence[ChatCompletionRequestMessage]) -> list[dict[str, Any]]:
@@ -26,7 +19,9 @@ def read_messages(messages: Sequence[ChatCompletionRequestMessage]) -> list[dict
     Raises `BadRequestError` for content that is no text, and for calls that no message answers.
     """
     check_tool_calls(messages)
-    return [_read(message, f"messages[{position}]") for position, message in enumerate(messages)]
+    for position, message in enumerate(messages):
+        _check_content(message, f"messages[{position}]")
+    return [template_message(message.model_dump(exclude_none=True)) for message in messages]
 
 
 def check_tool_calls(messages: Sequence[ChatCompletionRequestMessage]) -> None:
@@ -58,70 +53,25 @@ def _check_answered(open_ids: set[str], param: str) -> None:
         )
 
 
-def _read(message: ChatCompletionRequestMessage, path: str) -> dict[str, Any]:
+def _check_content(message: ChatCompletionRequestMessage, path: str) -> None:
     if isinstance(message, ChatCompletionRequestAssistantMessage):
-        return _read_assistant(message, path)
-    if isinstance(message, ChatCompletionRequestToolMessage):
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _text(message.content, path)}
-    if isinstance(message, ChatCompletionRequestFunctionMessage):
-        content = message.content or ""
-        return {"role": "tool", "tool_call_id": _FUNCTION_CALL_ID, "name": message.name, "content": content}
-    role = "user" if message.role == "user" else "system"
-    return _named(message.name, {"role": role, "content": _text(message.content, path)})
+        _check_assistant(message, path)
+    elif isinstance(message, ChatCompletionRequestUserMessage) and not isinstance(message.content, str):
+        for position, part in enumerate(message.content):
+            if part.type != "text":
+                raise InvalidValueError(
+                    f"Invalid content type. '{part.type}' is only supported by certain models; this one reads text.",
+                    param=f"{path}.content[{position}].type",
+                )
 
 
-def _read_assistant(message: ChatCompletionRequestAssistantMessage, path: str) -> dict[str, Any]:
+def _check_assistant(message: ChatCompletionRequestAssistantMessage, path: str) -> None:
     if message.audio is not None:
         raise UnsupportedParameterError("Spoken answers are not kept by this server.", param=f"{path}.audio")
-    calls = [_read_tool_call(call) for call in message.tool_calls]
-    if message.function_call is not None:
-        called = message.function_call
-        calls.append(_tool_call(_FUNCTION_CALL_ID, called.name, _arguments(called.arguments)))
-    content = message.refusal if message.content is None else message.content
-    if content is None and not calls:
+    says_something = message.content is not None or message.refusal is not None
+    if not says_something and not message.tool_calls and message.function_call is None:
         raise BadRequestError(
             f"Invalid type for '{path}.content': expected a string, but got null instead.",
             param=f"{path}.content",
             code="invalid_type",
         )
-    read = _named(message.name, {"role": "assistant", "content": _text(content or "", path)})
-    return read | {"tool_calls": calls} if calls else read
-
-
-def _named(name: str | None, message: dict[str, Any]) -> dict[str, Any]:
-    return message if name is None else message | {"name": name}
-
-
-def _text(content: str | Sequence[Any], path: str) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(_part(part, f"{path}.content[{position}]") for position, part in enumerate(content))
-
-
-def _part(part: Any, path: str) -> str:
-    if isinstance(part, ChatCompletionRequestMessageContentPartText):
-        return part.text
-    if isinstance(part, ChatCompletionRequestMessageContentPartRefusal):
-        return part.refusal
-    raise InvalidValueError(
-        f"Invalid content type. '{part.type}' is only supported by certain models; this one reads text.",
-        param=f"{path}.type",
-    )
-
-
-def _read_tool_call(call: ToolCall) -> dict[str, Any]:
-    if isinstance(call, ChatCompletionMessageToolCall):
-        return _tool_call(call.id, call.function.name, _arguments(call.function.arguments))
-    return _tool_call(call.id, call.custom.name, {"input": call.custom.input})
-
-
-def _tool_call(call_id: str, name: str, arguments: Any) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def _arguments(arguments: str) -> Any:
-    """Return arguments as an object; what a model wrote that is no JSON stays the text it is."""
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments

@@ -1,10 +1,10 @@
 """Conversations as the model's own chat template writes them, and which stretches of the text are to be trained."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openhearth.chat_template import arguments_schema, describe_tool
+from openhearth.template_messages import template_message
 from openhearth.training.rows import ChatRow, PreferenceRow, RowError
 
 Message = dict[str, Any]
@@ -20,10 +20,11 @@ class Render(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages and tools in the form that chat templates take."""
+    """Messages and tools in the form that chat templates take, and the places of the messages to be trained."""
 
     messages: list[Message]
     tools: list[Message]
+    trained: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,18 @@ def of_chat_row(row: ChatRow) -> Conversation:
     """Return the conversation of a row; deprecated functions become tools."""
     plain = row.model_dump(exclude_none=True)
     functions = [{"function": function} for function in plain.get("functions", ())]
-    return _conversation(plain | {"tools": [*plain.get("tools", ()), *functions]})
+    trained = tuple(
+        place
+        for place, message in enumerate(plain["messages"])
+        if message["role"] == "assistant" and message.get("weight") != 0
+    )
+    return _conversation(plain | {"tools": [*plain.get("tools", ()), *functions]}, trained)
 
 
 def of_preference_row(row: PreferenceRow) -> tuple[Conversation, Message, Message]:
     """Return what both answers of a row follow, the preferred answer and the other."""
     plain = row.model_dump(exclude_none=True)
-    preferred, other = (_message(plain[name][0]) for name in ("preferred_output", "non_preferred_output"))
+    preferred, other = (template_message(plain[name][0]) for name in ("preferred_output", "non_preferred_output"))
     return _conversation(plain["input"]), preferred, other
 
 
@@ -71,11 +77,7 @@ def write_conversation(render: Render, conversation: Conversation) -> list[Writt
     answer is the end of an example of its own, as it is when the model is served.
     """
     messages, tools = conversation.messages, conversation.tools
-    answers = [
-        write_answer(render, messages[:index], message, tools)
-        for index, message in enumerate(messages)
-        if message["role"] == "assistant" and message.get("weight") != 0
-    ]
+    answers = [write_answer(render, messages[:place], messages[place], tools) for place in conversation.trained]
     text = render(messages, tools, add_generation_prompt=False)
     if all(text.startswith(prompt + answer) for prompt, answer in answers):
         return [Written(text, [_end(prompt, answer) for prompt, answer in answers])]
@@ -86,39 +88,11 @@ def _end(prompt: str, answer: str) -> tuple[int, int]:
     return len(prompt), len(prompt) + len(answer)
 
 
-def _conversation(plain: dict[str, Any]) -> Conversation:
+def _conversation(plain: dict[str, Any], trained: tuple[int, ...] = ()) -> Conversation:
     tools = [_described(tool["function"]) for tool in plain.get("tools", ())]
-    return Conversation([_message(message) for message in plain["messages"]], tools)
+    return Conversation([template_message(message) for message in plain["messages"]], tools, trained)
 
 
 def _described(function: dict[str, Any]) -> Message:
     """Return a tool as a model is told of it when it is served: without what only binds the server."""
     return describe_tool(function["name"], function.get("description"), arguments_schema(function.get("parameters")))
-
-
-def _message(message: Message) -> Message:
-    """Return a message in the words of today, with plain text for content and values for arguments."""
-    message = dict(message)
-    message["content"] = _text(message.get("content") or message.pop("refusal", ""))
-    message["role"] = _ROLES_OF_TODAY.get(message["role"], message["role"])
-    if "function_call" in message:
-        message["tool_calls"] = [{"type": "function", "function": message.pop("function_call")}]
-    if "tool_calls" in message:
-        message["tool_calls"] = [_with_arguments(call) for call in message["tool_calls"]]
-    return message
-
-
-_ROLES_OF_TODAY = {"function": "tool", "developer": "system"}
-
-
-def _text(content: str | list[dict[str, str]]) -> str:
-    return content if isinstance(content, str) else "".join(part[part["type"]] for part in content)
-
-
-def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    try:
-        arguments = json.loads(function["arguments"])
-    except ValueError:  # what a model wrote need not be JSON; then it stands as it is
-        return call
-    return call | {"function": function | {"arguments": arguments}}

@@ -19,11 +19,18 @@ from tests.tiny_model import CHAT_TEMPLATE, make_tiny_model
 USER = {"role": "user", "content": "2+2?"}
 ASSISTANT = {"role": "assistant", "content": "4"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+FUNCTION_ANSWER = {"role": "function", "name": "add", "content": "4"}
 TOOL_ANSWER = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
 THINKING_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}"
     "{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% if not enable_thinking %}<think></think>{% endif %}{% endif %}"
+)
+
+TEMPLATE_WITH_IDS = (
+    "{% if tools %}<tool_call>{% endif %}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}{{ call.id }}{{ call.function.name }}{% endfor %}{{ m.tool_call_id }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
 
@@ -94,12 +101,13 @@ class TestChat:
 
         assert reader.trained(row) == '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call><|end|>'
 
-    @pytest.mark.parametrize("template", [CHAT_TEMPLATE, THINKING_TEMPLATE])
+    @pytest.mark.parametrize("template", [CHAT_TEMPLATE, THINKING_TEMPLATE, TEMPLATE_WITH_IDS])
     @pytest.mark.parametrize(
         "messages",
         [
             [{"role": "developer", "content": "Be terse."}, USER],
             [USER, {"role": "assistant", "tool_calls": [CALL]}, TOOL_ANSWER],
+            [USER, {"role": "assistant", "content": None, "function_call": CALL["function"]}, FUNCTION_ANSWER],
             [USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER],
         ],
     )  # fmt: skip
