@@ -4,6 +4,7 @@ import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
+from typing import get_args
 
 from openhearth import clock
 from openhearth.api.dependencies import Services
@@ -48,6 +49,7 @@ from openhearth.settings import Settings
 from openhearth.store.blobs.filesystem import FilesystemBlobStore
 from openhearth.store.database import Database, sqlite_url
 from openhearth.tasks.fine_tuning import TrainTask, ValidateTask
+from openhearth.training.spec import DeviceChoice
 
 
 class Components:
@@ -141,9 +143,12 @@ class Components:
                 self.database,
                 {VALIDATE: ValidateTask(runs), TRAIN: TrainTask(runs, executor)},
                 name=name,
-                lanes=[
-                    Lane(tasks=[VALIDATE]),
-                    Lane(tasks=[TRAIN], device=f"{platform.node()}/{settings.training_device}"),
-                ],
+                lanes=[Lane(tasks=[VALIDATE]), training_lane(settings.training_device, machine=platform.node())],
                 config=worker_config(settings),
             )
+
+
+def training_lane(device: DeviceChoice, *, machine: str) -> Lane:
+    """Return the lane of trainings, on a device that `auto` may stand for as well."""
+    same = [choice for choice in get_args(DeviceChoice) if choice != device] if device == "auto" else ["auto"]
+    return Lane(tasks=[TRAIN], device=f"{machine}/{device}", same_devices=[f"{machine}/{choice}" for choice in same])

@@ -35,10 +35,14 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """Kinds of work that are carried out one at a time, on a `device` if they need one."""
+    """Kinds of work that are carried out one at a time, on a `device` if they need one.
+
+    `same_devices` are other names that may stand for that device.
+    """
 
     tasks: Sequence[str]
     device: str | None = None
+    same_devices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,7 @@ class Worker:
                 lane.tasks,
                 worker=self._name,
                 device=lane.device,
+                same_devices=lane.same_devices,
                 now=now,
                 lease_expires_at=now + self._config.lease_seconds,
             )

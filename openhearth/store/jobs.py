@@ -28,13 +28,23 @@ class JobRepository:
         await self._session.flush()
 
     async def dequeue(
-        self, tasks: Sequence[str], *, worker: str, device: str | None, now: float, lease_expires_at: float
+        self,
+        tasks: Sequence[str],
+        *,
+        worker: str,
+        device: str | None,
+        same_devices: Sequence[str] = (),
+        now: float,
+        lease_expires_at: float,
     ) -> JobRow | None:
-        """Take the oldest work that is due and that nobody holds, whose lock is free and whose device is; or none."""
+        """Take the oldest work that is due and that nobody holds, whose lock is free; or none.
+
+        The `device` has to be free, too, and so do the `same_devices`, other names that may stand for it.
+        """
         other = aliased(JobRow)
         is_in_the_way = other.lock == JobRow.lock
         if device is not None:
-            is_in_the_way = or_(is_in_the_way, other.device == device)
+            is_in_the_way = or_(is_in_the_way, other.device.in_([device, *same_devices]))
         is_blocked = exists().where(other.id != JobRow.id, _is_held(other, now), is_in_the_way)
         due = (
             select(JobRow.id)

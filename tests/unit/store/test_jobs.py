@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openhearth.components import training_lane
+from openhearth.jobs.worker import Lane
 from openhearth.store.database import Database, Transaction, sqlite_url
 from openhearth.store.tables import JobRow
 
@@ -14,6 +16,14 @@ LEASE = 10.0
 async def take(tx: Transaction, *, now: float, worker: str = "w", device: str | None = None) -> JobRow | None:
     """Dequeue for a worker."""
     return await tx.jobs.dequeue(["train"], worker=worker, device=device, now=now, lease_expires_at=now + LEASE)
+
+
+async def take_for(tx: Transaction, lane: Lane, *, now: float) -> JobRow | None:
+    """Take the work of a lane."""
+    return await tx.jobs.dequeue(
+        ["train"], worker=str(lane.device), device=lane.device, same_devices=lane.same_devices, now=now,
+        lease_expires_at=now + LEASE,
+    )  # fmt: skip
 
 
 class TestDequeue:
@@ -55,6 +65,24 @@ class TestDequeue:
             taken = [await take(tx, now=2, worker=device, device=device) for device in ("cpu", "cpu", "cuda:0")]
 
         assert [job and job.id for job in taken] == ["a", None, "b"]
+
+    async def test_names_of_a_device(self, database: Database) -> None:
+        """Who takes whatever device there is waits for all of them, and those for it."""
+        auto, cpu, cuda = (
+            training_lane("auto", machine="here"),
+            training_lane("cpu", machine="here"),
+            training_lane("cuda", machine="here"),
+        )
+        elsewhere = training_lane("auto", machine="there")
+        async with database.transaction() as tx:
+            for name in ("a", "b", "c"):
+                await tx.jobs.enqueue(name, task="train", lock=name, now=1)
+
+            first = await take_for(tx, cuda, now=2)
+            taken = [await take_for(tx, lane, now=2) for lane in (auto, cpu, elsewhere)]
+
+        assert first is not None
+        assert [job and job.id for job in taken] == [None, "b", "c"]
 
 
 class TestFencing:
