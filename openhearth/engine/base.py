@@ -164,6 +164,10 @@ class TextEngine(Protocol):
         """
         ...
 
+    async def unload_idle_loras(self, idle_seconds: float) -> None:
+        """Free the memory of adapters that no request has used in so long; they are read again when they are used."""
+        ...
+
     def stats(self) -> EngineStats:
         """Return a reading of the gauges and counters; cheap, and safe from any thread."""
         ...

@@ -208,8 +208,11 @@ class ModelHost:
                 self._prepare(model.engine)
 
     async def unload_idle(self) -> None:
-        """Unload what nobody has used for long; the default models stay."""
+        """Unload what nobody has used for long; the default models stay, but not the adapters for them."""
         await self._residents.unload_idle(kept={_id(self._catalog.resolve(name)) for name in self._defaults})
+        if self._residents.idle_seconds:
+            for model in self.loaded:
+                await model.engine.unload_idle_loras(self._residents.idle_seconds)
 
     async def close(self) -> None:
         """Unload all models."""

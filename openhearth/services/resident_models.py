@@ -71,6 +71,11 @@ class ResidentModels:
         self._room = asyncio.Lock()
 
     @property
+    def idle_seconds(self) -> float:
+        """After how many seconds without use a model is unloaded; 0 means never."""
+        return self._idle_seconds
+
+    @property
     def engines(self) -> Mapping[str, Engine]:
         """The engines in memory."""
         return {model_id: resident.engine for model_id, resident in self._residents.items()}

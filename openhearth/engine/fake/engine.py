@@ -104,6 +104,9 @@ class FakeTextEngine:
     async def prepare_lora(self, target_modules: str) -> None:
         """Do nothing: adapters are ready at once."""
 
+    async def unload_idle_loras(self, idle_seconds: float) -> None:
+        """Do nothing: adapters take no memory."""
+
     async def close(self) -> None:
         """End all requests with an error, now and later."""
         self._closed = True

@@ -124,6 +124,9 @@ class RemoteTextEngine(TokenizingEngine):
     async def prepare_lora(self, target_modules: str) -> None:
         """Do nothing: the other server has adapters of its own."""
 
+    async def unload_idle_loras(self, idle_seconds: float) -> None:
+        """Do nothing, for the same reason."""
+
     async def close(self) -> None:
         """Close all connections; running requests end with an error."""
         self._is_closed = True

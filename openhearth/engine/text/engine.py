@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -77,7 +77,7 @@ class OpenVINOTextEngine(TokenizingEngine):
         self._runner = runner
         self._streams: dict[int, _Stream] = {}
         self._request_ids = itertools.count()
-        self._inbox: queue.SimpleQueue[_Stream | int | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Stream | int | Callable[[], None] | None] = queue.SimpleQueue()
         self._tokens_per_second = 1000.0
         self._thread = threading.Thread(target=self._run, name="text-engine", daemon=True)
         self._thread.start()
@@ -110,6 +110,11 @@ class OpenVINOTextEngine(TokenizingEngine):
         """Compile the graph for adapters of these modules in a thread, unless there is one; takes seconds."""
         places = PLACES if target_modules == "all-linear" else places_of(target_modules.split(","))
         await asyncio.to_thread(self._runner.prepare_lora, frozenset(places))
+
+    async def unload_idle_loras(self, idle_seconds: float) -> None:
+        """Forget the adapters that nobody uses; when none is left, the graph lets go of those it holds."""
+        if not await self._adapters.forget_idle(idle_seconds):
+            self._inbox.put(self._runner.release_adapters)
 
     def stats(self) -> EngineStats:
         """Return a reading of the gauges and counters."""
@@ -160,8 +165,10 @@ class OpenVINOTextEngine(TokenizingEngine):
                 return False
             if isinstance(item, int):
                 self._core.abort_request(item)
-            else:
+            elif isinstance(item, _Stream):
                 self._add(item)
+            else:
+                item()
 
     def _add(self, stream: _Stream) -> None:
         try:

@@ -120,6 +120,12 @@ class ModelRunner:
         logits: NDArray[np.float32] = self._head.get_output_tensor(0).data
         return logits
 
+    def release_adapters(self) -> None:
+        """Let go of all adapters that the graph holds; a batch with adapters takes those it needs. Not beside `run`."""
+        if self._lora is not None:
+            self._adapters_in_use = AdaptersInUse(self._config.max_loras)
+            self._use_adapters(self._lora, [])
+
     def _use_adapters(self, lora: _LoRAGraph, needed: Collection[LoRAAdapter]) -> None:
         """Make the graph hold all `needed` adapters, and few others."""
         chosen = self._adapters_in_use.choose(needed)

@@ -1,6 +1,9 @@
 """Adapters served beside their base model, against PEFT on the same weights."""
 
+import asyncio
 import json
+import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
-from openhearth.engine.base import LoRARequest, SamplingParams
+from openhearth.engine.base import GenerationOutput, LoRARequest, SamplingParams
 from openhearth.engine.text.adapter_cache import AdapterCache
 from openhearth.engine.text.config import EngineConfig
 from openhearth.engine.text.engine import OpenVINOTextEngine
@@ -214,6 +217,51 @@ async def test_nobody_waits_for_what_is_prepared(
 
     await engine.close()
     assert outputs[-1].num_output_tokens == 1
+
+
+async def test_idle_adapters_are_forgotten(tmp_path: Path) -> None:
+    """An adapter that nobody has asked for in a while is read again the next time; the others are kept."""
+    model = build_tiny_model(tmp_path / "model")
+    requests = [LoRARequest(str(seed), build_adapter(model, tmp_path / str(seed), seed=seed)) for seed in range(2)]
+    now = 0.0
+    cache = AdapterCache(prepare=lambda _adapter: None, max_bytes=2**30, monotonic=lambda: now)
+    first, second = [await cache.get(request) for request in requests]
+
+    now = 60.0
+    assert await cache.get(requests[1]) is second
+    now = 70.0
+    assert await cache.forget_idle(30)
+    assert await cache.get(requests[1]) is second
+    assert await cache.get(requests[0]) is not first
+    now = 200.0
+    assert not await cache.forget_idle(30)
+
+
+async def test_idle_adapters_leave_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all adapters are idle, nothing holds them any more, and one that is used again answers as before."""
+    model = build_tiny_model(tmp_path / "model")
+    lora = LoRARequest("a", build_adapter(model, tmp_path / "a", seed=1))
+    engine = OpenVINOTextEngine(model, EngineConfig(dtype="f32", kv_cache_bytes=2**22))
+    params = SamplingParams(max_tokens=4, temperature=0, logprobs=1)
+    loaded, load, freed = [], LoRAAdapter.load, threading.Event()
+
+    def load_and_watch(name: str, directory: Path) -> LoRAAdapter:
+        adapter = load(name, directory)
+        loaded.append(weakref.finalize(next(iter(adapter.a.values())), freed.set))
+        return adapter
+
+    async def generate() -> list[GenerationOutput]:
+        return [output async for output in engine.generate([5, 6, 7], params, lora=lora)]
+
+    monkeypatch.setattr(LoRAAdapter, "load", load_and_watch)
+    before = await generate()
+    assert not freed.is_set()
+    await engine.unload_idle_loras(0)
+
+    assert await asyncio.to_thread(freed.wait, 60)
+    assert await generate() == before
+    assert len(loaded) == 2
+    await engine.close()
 
 
 async def test_cache_forgets_the_least_recently_used(tmp_path: Path) -> None:
