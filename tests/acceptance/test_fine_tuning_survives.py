@@ -152,6 +152,15 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, str]
         return home.weights(job), metrics
 
 
+def begin(home: Home, client: OpenAI, job: FineTuningJob) -> None:
+    """Let a worker carry the job out for a while, and kill it."""
+    with home.running("openhearth", "worker") as worker:
+        wait(lambda: num_steps(client, job) >= 20)
+        worker.kill()
+        worker.wait()
+    wait(lambda: home.trainers() == [])
+
+
 def check(home: Home, client: OpenAI, job: FineTuningJob, uninterrupted: tuple[bytes, str]) -> None:
     """See that nothing shows: weights and metrics are the same, and each step has one event at most."""
     job, metrics = finish(client, job)
@@ -191,11 +200,7 @@ def test_worker(tmp_path: Path, uninterrupted: tuple[bytes, str]) -> None:
     home = make_home(tmp_path / "home3", has_worker=False)
     with home.serving() as (_, client):
         job = create(client)
-        with home.running("openhearth", "worker") as worker:
-            wait(lambda: num_steps(client, job) >= 20)
-            worker.kill()
-            worker.wait()
-        wait(lambda: home.trainers() == [])
+        begin(home, client, job)
 
         with home.running("openhearth", "worker"):
             check(home, client, job, uninterrupted)
@@ -223,11 +228,7 @@ def test_harmed_checkpoint(tmp_path: Path, uninterrupted: tuple[bytes, str], har
     home = make_home(tmp_path / "home5", has_worker=False)
     with home.serving() as (_, client):
         job = create(client)
-        with home.running("openhearth", "worker") as worker:
-            wait(lambda: num_steps(client, job) >= 20)
-            worker.kill()
-            worker.wait()
-        wait(lambda: home.trainers() == [])
+        begin(home, client, job)
         weights = home.newest_checkpoint() / "adapter_model.safetensors"
         whole = weights.read_bytes()
         weights.write_bytes(whole[:-1] if harm == "torn" else whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -277,8 +277,8 @@ class TestTunedModel:
         async def prepare_lora(_engine: FakeTextEngine, target_modules: str) -> None:
             told.append(target_modules)
 
-        monkeypatch.setattr(FakeTextEngine, "prepare_lora", prepare_lora)
         tuner.completions.create(model=TINY, prompt="a", max_tokens=1)
+        monkeypatch.setattr(FakeTextEngine, "prepare_lora", prepare_lora)
 
         job = tuner.fine_tuning.jobs.create(model=TINY, training_file=upload(tuner, CHATS))
 
