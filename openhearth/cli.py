@@ -136,6 +136,8 @@ def check_file(
     with file.open("rb") as lines:
         report = check_rows(lines, method)
     typer.echo(f"{report.num_examples} examples of the format {report.format}")
+    if report.num_skipped:
+        typer.echo(f"{report.num_skipped} examples have images, which no text model can see, and would be skipped")
     entry = configured_catalog(settings).resolve(model or settings.text_model)
     if find_spec("transformers") is None or entry.path is None:
         typer.echo(f"Tokens are not counted: that takes openhearth[train], and {entry.id} on this machine.", err=True)

@@ -20,7 +20,7 @@ from openhearth.training.conversation import (
     write_answer,
     write_conversation,
 )
-from openhearth.training.rows import ChatRow, CompletionRow, PreferenceRow, Row, RowError, read_rows
+from openhearth.training.rows import ChatRow, CompletionRow, PreferenceRow, Row, RowError, is_skipped, read_rows
 from openhearth.training.spec import TrainingMethod
 
 IGNORED = -100
@@ -34,6 +34,7 @@ class TrainingData:
     examples: list[dict[str, list[int]]] = field(default_factory=list)
     num_tokens: int = 0
     num_cut: int = 0
+    num_skipped: int = 0
 
     def dataset(self) -> Dataset:
         """Return the examples as a dataset."""
@@ -65,7 +66,10 @@ class Encoder:
         """Read a file. Raises `RowError`, which names the line."""
         data = TrainingData()
         with path.open("rb") as lines:
-            for number, row in enumerate(read_rows(lines, method), start=1):
+            for number, row in read_rows(lines, method):
+                if is_skipped(row):
+                    data.num_skipped += 1
+                    continue
                 try:
                     self._add(row, data)
                 except RowError as error:

@@ -6,10 +6,10 @@ Needs no tensor library and no tokenizer, so that a file can be checked anywhere
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from openhearth.errors import OpenHearthError
 from openhearth.training.spec import TrainingMethod
@@ -17,6 +17,7 @@ from openhearth.training.spec import TrainingMethod
 RowFormat = Literal["fine-tune-chat", "fine-tune-completion", "fine-tune-preference"]
 
 MIN_EXAMPLES = 10
+MAX_IMAGES = 10
 _FORMATS: dict[TrainingMethod, tuple[RowFormat, ...]] = {
     "supervised": ("fine-tune-chat", "fine-tune-completion"),
     "dpo": ("fine-tune-preference",),
@@ -32,10 +33,11 @@ class ValidationRowError(RowError):
 
 
 class TooFewRowsError(RowError):
-    """A training file has less than `MIN_EXAMPLES` rows; carries how many."""
+    """A training file has less than `MIN_EXAMPLES` rows to train on; carries how many."""
 
-    def __init__(self, num_examples: int) -> None:
-        super().__init__(f"{num_examples} example(s), but must have at least {MIN_EXAMPLES} examples")
+    def __init__(self, num_examples: int, *, num_skipped: int = 0) -> None:
+        skipped = f", not counting {num_skipped} with images, which the model cannot see" if num_skipped else ""
+        super().__init__(f"{num_examples} example(s), but must have at least {MIN_EXAMPLES} examples{skipped}")
         self.num_examples = num_examples
 
 
@@ -51,6 +53,16 @@ class _Text(_Part):
 class _Refusal(_Part):
     type: Literal["refusal"]
     refusal: str
+
+
+class _ImageURL(_Part):
+    url: Annotated[str, Field(min_length=1)]
+    detail: Literal["low", "high", "auto"] | None = None
+
+
+class _Image(_Part):
+    type: Literal["image_url"]
+    image_url: _ImageURL
 
 
 class _Function(_Part):
@@ -76,14 +88,33 @@ class _Tool(_Part):
     function: _FunctionDefinition
 
 
-_Content = str | Annotated[list[_Text], Field(min_length=1)]
-_Answer = str | Annotated[list[Annotated[_Text | _Refusal, Field(discriminator="type")]], Field(min_length=1)]
+def _form_of_content(content: Any) -> str:
+    return "parts" if isinstance(content, list) else "string"
 
 
-class _Prompting(_Part):
-    role: Literal["system", "developer", "user"]
+_String = Annotated[str, Tag("string")]
+_FORM = Discriminator(_form_of_content)
+_Content = Annotated[_String | Annotated[list[_Text], Field(min_length=1), Tag("parts")], _FORM]
+_Shown = Annotated[_Text | _Image, Field(discriminator="type")]
+_Question = Annotated[_String | Annotated[list[_Shown], Field(min_length=1), Tag("parts")], _FORM]
+_Said = Annotated[_Text | _Refusal, Field(discriminator="type")]
+_Answer = Annotated[_String | Annotated[list[_Said], Field(min_length=1), Tag("parts")], _FORM]
+
+
+class _Instruction(_Part):
+    role: Literal["system", "developer"]
     content: _Content
     name: str | None = None
+
+
+class _User(_Part):
+    role: Literal["user"]
+    content: _Question
+    name: str | None = None
+
+    @property
+    def num_images(self) -> int:
+        return 0 if isinstance(self.content, str) else sum(part.type == "image_url" for part in self.content)
 
 
 class _Assistant(_Part):
@@ -115,13 +146,18 @@ class _FunctionResult(_Part):
     name: str
 
 
-_Message = Annotated[_Prompting | _Assistant | _ToolResult | _FunctionResult, Field(discriminator="role")]
+_Message = Annotated[_Instruction | _User | _Assistant | _ToolResult | _FunctionResult, Field(discriminator="role")]
 
 
 class _Conversation(_Part):
     messages: Annotated[list[_Message], Field(min_length=1)]
     tools: list[_Tool] | None = None
     parallel_tool_calls: bool | None = None
+
+    @property
+    def num_images(self) -> int:
+        """How many pictures the user shows."""
+        return sum(message.num_images for message in self.messages if isinstance(message, _User))
 
 
 class ChatRow(_Conversation):
@@ -133,6 +169,12 @@ class ChatRow(_Conversation):
     def _trains_something(self) -> "ChatRow":
         if not any(message.role == "assistant" for message in self.messages):
             raise ValueError("at least one message has to be from the assistant")
+        return self
+
+    @model_validator(mode="after")
+    def _shows_few_images(self) -> "ChatRow":
+        if self.num_images > MAX_IMAGES:
+            raise ValueError(f"there are {self.num_images} images, but an example may have {MAX_IMAGES} at most")
         return self
 
 
@@ -156,6 +198,12 @@ class PreferenceRow(_Part):
         names = {"preferred_completion": "preferred_output", "non_preferred_completion": "non_preferred_output"}
         return {names.get(key, key): value for key, value in row.items()}
 
+    @model_validator(mode="after")
+    def _is_text(self) -> "PreferenceRow":
+        if self.input.num_images:
+            raise ValueError("preferences are trained on text only, without images")
+        return self
+
 
 Row = ChatRow | CompletionRow | PreferenceRow
 _ROWS: dict[RowFormat, type[Row]] = {
@@ -167,22 +215,32 @@ _ROWS: dict[RowFormat, type[Row]] = {
 
 @dataclass(frozen=True, slots=True)
 class RowsReport:
-    """What a file holds: the format of all its rows, and how many there are."""
+    """What a file holds: the format of all its rows, how many can be trained on, and how many show images."""
 
     format: RowFormat
     num_examples: int
+    num_skipped: int = 0
 
 
 def check_rows(lines: Iterable[bytes], method: TrainingMethod) -> RowsReport:
     """Check every row of a training file; `lines` are read once. Raises `RowError`, which names the first bad line."""
-    formats = [detect_format(row) for row in read_rows(lines, method)]
-    if len(formats) < MIN_EXAMPLES:
-        raise TooFewRowsError(len(formats))
-    return RowsReport(formats[0], len(formats))
+    row_format, num_examples, num_skipped = None, 0, 0
+    for _, row in read_rows(lines, method):
+        row_format = row_format or detect_format(row)
+        num_skipped += is_skipped(row)
+        num_examples += not is_skipped(row)
+    if row_format is None or num_examples < MIN_EXAMPLES:
+        raise TooFewRowsError(num_examples, num_skipped=num_skipped)
+    return RowsReport(row_format, num_examples, num_skipped)
 
 
-def read_rows(lines: Iterable[bytes], method: TrainingMethod) -> Iterable[Row]:
-    """Give the rows, each checked; all have one format. Raises `RowError`."""
+def is_skipped(row: Row) -> bool:
+    """Return whether a row is good, but shows images, which no text model can see."""
+    return isinstance(row, ChatRow) and row.num_images > 0
+
+
+def read_rows(lines: Iterable[bytes], method: TrainingMethod) -> Iterable[tuple[int, Row]]:
+    """Give the rows, each checked, with the numbers of their lines; all have one format. Raises `RowError`."""
     expected: RowFormat | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -197,9 +255,9 @@ def read_rows(lines: Iterable[bytes], method: TrainingMethod) -> Iterable[Row]:
             raise RowError(f"Line {number} has the format {found}, but the lines before it have {expected}.")
         expected = found
         try:
-            yield _ROWS[found].model_validate(value)
+            yield number, _ROWS[found].model_validate(value)
         except ValidationError as error:
-            raise RowError(f"Line {number}{_complaint(error)}") from None
+            raise RowError(f"Line {number}{_complaint(error, value)}") from None
 
 
 def detect_format(row: Row) -> RowFormat:
@@ -225,21 +283,42 @@ def _parse(number: int, line: bytes) -> tuple[RowFormat, dict[str, Any]]:
     )
 
 
-def _complaint(error: ValidationError) -> str:
+def _complaint(error: ValidationError, row: dict[str, Any]) -> str:
     first = error.errors()[0]
-    parts = [part for part in first["loc"] if isinstance(part, int) or part in _MEMBERS]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
+    place = _place(first["loc"], row, is_missing=first["type"] == "missing")
     if first["type"] == "extra_forbidden":
-        return f": unknown key '{f'{place}.' if place else ''}{first['loc'][-1]}'."
-    message = first["msg"].removeprefix("Value error, ")
+        return f": unknown key '{place}'."
+    words = _WORDS.get(first["type"])
+    message = words.format(**first.get("ctx", {})) if words else first["msg"].removeprefix("Value error, ")
     return f", {place}: {message}." if place else f": {message}."
 
 
-_MEMBERS = frozenset(
-    name
-    for kind in (
-        *_ROWS.values(), _Conversation, _Prompting, _Assistant, _ToolResult, _FunctionResult, _ToolCall, _Function,
-        _Tool, _FunctionDefinition, _Text, _Refusal,
-    )
-    for name in kind.model_fields
-)  # fmt: skip
+_WORDS = {
+    "missing": "this key is needed",
+    "string_type": "expected a string",
+    "bool_type": "expected a boolean",
+    "list_type": "expected an array",
+    "dict_type": "expected an object",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "too_short": "expected {min_length} or more, not {actual_length}",
+    "too_long": "expected {max_length} at most, not {actual_length}",
+    "string_too_short": "expected a text that is not empty",
+    "literal_error": "expected {expected}",
+    "union_tag_not_found": "the key {discriminator} is needed, with a string",
+    "union_tag_invalid": "the {discriminator} '{tag}' is none of {expected_tags}",
+}
+"""What is said of a finding, by pydantic's name for it."""
+
+
+def _place(location: tuple[int | str, ...], row: dict[str, Any], *, is_missing: bool) -> str:
+    """Return the path to a member of a row; what the location says of chosen forms is no part of it."""
+    place, value = "", cast("Any", row)
+    for depth, part in enumerate(location, start=1):
+        if isinstance(part, int) and isinstance(value, list):
+            place, value = f"{place}[{part}]", value[part]
+        elif isinstance(value, dict) and part in value:
+            place, value = f"{place}.{part}", value[part]
+        elif is_missing and depth == len(location):
+            place = f"{place}.{part}"
+    return place.removeprefix(".")

@@ -28,12 +28,15 @@ def train(make_trainer: MakeTrainer, spec: TrainingSpec, plan: DevicePlan, tell:
 
 
 def _read_data(spec: TrainingSpec, encoder: Encoder, tell: Tell) -> RunData:
-    """Read the files of a run, and say once how many examples were cut. Raises `RowError`."""
+    """Read the files of a run, and say once how many examples were skipped, and how many cut. Raises `RowError`."""
     training = encoder.read(spec.training_file, spec.method)
     try:
         validation = encoder.read(spec.validation_file, spec.method) if spec.validation_file else None
     except RowError as error:
         raise ValidationRowError(str(error)) from error
+    num_skipped = training.num_skipped + (validation.num_skipped if validation else 0)
+    if num_skipped:
+        tell(Notice(message=f"{num_skipped} example(s) have images, which the model cannot see, and were skipped."))
     num_cut = training.num_cut + (validation.num_cut if validation else 0)
     if num_cut:
         tell(Notice(message=f"{num_cut} example(s) are longer than the model's context and were cut at the end."))

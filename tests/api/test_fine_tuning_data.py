@@ -110,6 +110,19 @@ def test_too_long(tuner: OpenAI) -> None:
     assert job.trained_tokens < 2 * (2 * 512 + 9 * 60)
 
 
+def test_images(tuner: OpenAI) -> None:
+    """Rows with images are skipped, and counted in one warning; the others are trained."""
+    image = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/unreachable.png", "detail": "low"}}
+    showing = {"messages": [{"role": "user", "content": [image]}, {"role": "assistant", "content": "a lamp"}]}
+    rows = [showing, *(plain_row(number) for number in range(10)), showing]
+
+    job = run(tuner, rows, hyperparameters={"n_epochs": 1, "batch_size": 5})
+
+    assert len(metrics(tuner, job)) == 2
+    warnings = [event.message for event in tuner.fine_tuning.jobs.list_events(job.id) if event.level == "warn"]
+    assert warnings == ["2 example(s) have images, which the model cannot see, and were skipped."]
+
+
 def test_seed(tuner: OpenAI) -> None:
     """A seed is drawn where none is given, shown in the job, and gives the same steps again."""
     rows = [plain_row(number, number + 1) for number in range(12)]

@@ -45,14 +45,14 @@ class Reader:
     """Reads one row with the tiny model's tokenizer."""
 
     def __init__(self, folder: Path, *, max_length: int = 512, chat_template: str | None = CHAT_TEMPLATE) -> None:
-        self._file = folder / "rows.jsonl"
+        self.file = folder / "rows.jsonl"
         self.tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(folder / "model", chat_template=chat_template))
-        self._encoder = Encoder(self.tokenizer, max_length=max_length)
+        self.encoder = Encoder(self.tokenizer, max_length=max_length)
 
     def data(self, row: Any, method: TrainingMethod = "supervised") -> TrainingData:
         """Return the row as training data."""
-        self._file.write_text(json.dumps(row))
-        return self._encoder.read(self._file, method)
+        self.file.write_text(json.dumps(row))
+        return self.encoder.read(self.file, method)
 
     def shown(self, row: Any, *, example: int = 0) -> str:
         """Return all that the model sees of a row."""
@@ -155,6 +155,16 @@ class TestChat:
         with pytest.raises(RowError, match=complaint):
             Reader(tmp_path, chat_template=template).data(row)
 
+    def test_lines_are_counted_as_they_are(self, tmp_path: Path) -> None:
+        """Empty lines, and examples that are skipped, count where a line is named."""
+        reader = Reader(tmp_path, chat_template=None)
+        image = {"type": "image_url", "image_url": {"url": "https://example.com/lamp.png"}}
+        rows = [{"messages": [USER | {"content": [image]}, ASSISTANT]}, {"messages": [USER, ASSISTANT]}]
+        reader.file.write_text("\n\n".join(map(json.dumps, rows)))
+
+        with pytest.raises(RowError, match="Line 3: the model has no chat template"):
+            reader.encoder.read(reader.file, "supervised")
+
     def test_cut(self, tmp_path: Path) -> None:
         """What is too long is cut at its end, and counted."""
         data = Reader(tmp_path, max_length=20).data({"messages": [USER, ASSISTANT | {"content": "4" * 100}]})
@@ -197,6 +207,16 @@ class TestPreference:
             "chosen_ids": "4<|end|>",
             "rejected_ids": "5<|end|>",
         }
+
+    def test_lines_are_counted_as_they_are(self, tmp_path: Path) -> None:
+        """Empty lines, and examples that are skipped, count where a line is named."""
+        reader = Reader(tmp_path, chat_template=None)
+        image = {"type": "image_url", "image_url": {"url": "https://example.com/lamp.png"}}
+        rows = [{"messages": [USER | {"content": [image]}, ASSISTANT]}, {"messages": [USER, ASSISTANT]}]
+        reader.file.write_text("\n\n".join(map(json.dumps, rows)))
+
+        with pytest.raises(RowError, match="Line 3: the model has no chat template"):
+            reader.encoder.read(reader.file, "supervised")
 
     def test_cut(self, tmp_path: Path) -> None:
         """Each answer is cut so that it fits behind the prompt; some of it always does."""

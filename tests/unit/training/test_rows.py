@@ -45,6 +45,17 @@ CALLING_OLD = {
 }
 
 
+TEXT = {"type": "text", "text": "What is this?"}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/lamp.png"}}
+
+
+def showing(num_images: int, **image_url: str) -> dict[str, Any]:
+    """Return a row whose user shows images."""
+    image = IMAGE | {"image_url": {"url": "https://example.com/lamp.png", **image_url}}
+    content = [TEXT, *([image] * num_images)]
+    return {"messages": [USER | {"content": content}, ASSISTANT]}
+
+
 def lines(*rows: Any) -> list[bytes]:
     """Return a file of these rows, filled up with the first one to be long enough."""
     filled = [*rows, *([rows[0]] * (10 - len(rows)))]
@@ -70,6 +81,12 @@ class TestGoodRows:
         """The format shows in the keys."""
         assert check_rows(lines(row), method) == RowsReport(expected, 10)  # type: ignore[arg-type]
 
+    def test_images(self) -> None:
+        """Rows with images are good, counted, and not among the examples."""
+        report = check_rows([*lines(CHAT), *lines(showing(1), showing(10))[:2]], "supervised")
+
+        assert report == RowsReport("fine-tune-chat", 10, num_skipped=2)
+
 
 class TestBadRows:
     """What is wrong is said in one sentence."""
@@ -81,15 +98,50 @@ class TestBadRows:
 
         assert caught.value.num_examples == 7
 
+    def test_too_few_without_images(self) -> None:
+        """Rows that cannot be trained on do not count."""
+        with pytest.raises(TooFewRowsError, match=r"9 example\(s\), but must have .*, not counting 3 with images"):
+            check_rows([*lines(CHAT)[:9], *lines(showing(1))[:3]], "supervised")
+
+    def test_images_in_preferences(self) -> None:
+        """Preferences are text only."""
+        row = PREFERENCE | {"input": {"messages": showing(1)["messages"][:1]}}
+
+        with pytest.raises(RowError, match="Line 2: preferences are trained on text only"):
+            check_rows(lines(PREFERENCE, row), "dpo")
+
     @pytest.mark.parametrize(
         ("row", "complaint"),
         [
-            ({"messages": []}, "Line 2, messages: "),
+            ({"messages": []}, "Line 2, messages: expected 1 or more, not 0."),
             ({"messages": [USER]}, "Line 2: at least one message has to be from the assistant."),
-            ({"messages": [ASSISTANT | {"weight": 2}]}, "Line 2, messages[0].weight: "),
+            ({"messages": [ASSISTANT | {"weight": 2}]}, "Line 2, messages[0].weight: expected 0 or 1."),
             ({"messages": [{"role": "assistant"}]}, "Line 2, messages[0]: an assistant message needs "),
-            ({"messages": [{"role": "king", "content": "x"}]}, "Line 2, messages[0]: "),
-            ({"messages": [USER | {"content": 5}, ASSISTANT]}, "Line 2, messages[0].content: "),
+            (
+                {"messages": [{"role": "king", "content": "x"}]},
+                "Line 2, messages[0]: the 'role' 'king' is none of 'system', ",
+            ),
+            ({"messages": [USER | {"content": 5}, ASSISTANT]}, "Line 2, messages[0].content: expected a string."),
+            (showing(11), "Line 2: there are 11 images, but an example may have 10 at most."),
+            (showing(1, detail="vivid"), "Line 2, messages[0].content[1].image_url.detail: "),
+            ({"messages": [USER, ASSISTANT | {"content": [IMAGE]}]}, "Line 2, messages[1].content[0]: "),
+            (
+                {"messages": [USER | {"content": [TEXT | {"text": 5}]}, ASSISTANT]},
+                "Line 2, messages[0].content[0].text: ",
+            ),
+            (
+                {"messages": [USER | {"content": [{"type": "text"}]}, ASSISTANT]},
+                "Line 2, messages[0].content[0].text: ",
+            ),
+            ({"messages": [USER | {"content": []}, ASSISTANT]}, "Line 2, messages[0].content: "),
+            (
+                {"messages": [{"role": "function", "content": "x"}, ASSISTANT]},
+                "Line 2, messages[0].name: this key is needed.",
+            ),
+            (
+                {"messages": [USER, ASSISTANT | {"tool_calls": [{"id": "a", "type": "function"}]}]},
+                "Line 2, messages[1].tool_calls[0].function: ",
+            ),
             (CHAT | {"color": "red"}, "Line 2: unknown key 'color'."),
             ({"messages": [USER | {"mood": "good"}, ASSISTANT]}, "Line 2: unknown key 'messages[0].mood'."),
             (COMPLETION, "Line 2 has the format fine-tune-completion, but the lines before it have fine-tune-chat."),
