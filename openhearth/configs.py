@@ -6,6 +6,7 @@ from functools import partial
 from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.image.config import ImageEngineConfig
 from openhearth.engine.registry import (
+    estimate_text_adapters,
     estimate_text_engine,
     load_embedding_engine,
     load_image_engine,
@@ -32,6 +33,7 @@ def loaders(settings: Settings) -> Loaders:
         remote=lambda name: load_remote_text_engine(remote_config(settings.remotes[name])),
         remote_embedding=lambda name: load_remote_embedding_engine(remote_config(settings.remotes[name])),
         estimate_text=partial(estimate_text_engine, config=engine_config(settings)),
+        estimate_adapters=partial(estimate_text_adapters, config=engine_config(settings)),
     )
 
 

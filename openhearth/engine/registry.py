@@ -11,7 +11,7 @@ from openhearth.engine.embedding.config import EmbeddingConfig
 from openhearth.engine.image.config import ImageEngineConfig
 from openhearth.engine.remote.config import RemoteConfig
 from openhearth.engine.text.config import EngineConfig
-from openhearth.engine.text.memory import estimate_bytes
+from openhearth.engine.text.memory import estimate_adapter_bytes, estimate_bytes
 from openhearth.errors import ModelLoadError
 
 _TEXT_ENGINE = ("openhearth.engine.text.engine", "OpenVINOTextEngine")
@@ -32,6 +32,11 @@ def load_text_engine(model: Path, config: EngineConfig) -> TextEngine:
 def estimate_text_engine(model: Path, config: EngineConfig) -> int:
     """Return how many bytes of memory the model needs, without loading it. Raises `ModelLoadError`."""
     return estimate_bytes(model, config)
+
+
+def estimate_text_adapters(model: Path, config: EngineConfig) -> int:
+    """Return how many bytes of memory the model needs beyond that to serve adapters. Raises `ModelLoadError`."""
+    return estimate_adapter_bytes(model, config)
 
 
 def load_remote_text_engine(config: RemoteConfig) -> TextEngine:

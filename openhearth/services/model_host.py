@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,8 @@ class Loaders:
     """How to load a model of each kind from its directory; may take seconds, and raises `ModelLoadError`.
 
     `remote` and `remote_embedding` prepare to let another server compute, by the name of the model. `estimate_text`
-    says how many bytes of memory a text model needs; the others are taken to need as many as their weights have.
+    says how many bytes of memory a text model needs, and `estimate_adapters` how many more it needs once it serves
+    adapters; the others are taken to need as many as their weights have.
     """
 
     text: Callable[[Path], TextEngine]
@@ -48,6 +50,7 @@ class Loaders:
     remote: Callable[[str], TextEngine] = _without_remotes
     remote_embedding: Callable[[str], EmbeddingEngine] = _without_remotes
     estimate_text: Callable[[Path], int] | None = None
+    estimate_adapters: Callable[[Path], int] | None = None
 
     def estimate(self, entry: ModelEntry) -> int:
         """Return how many bytes of memory a model needs."""
@@ -56,6 +59,12 @@ class Loaders:
         if entry.kind == "text" and self.estimate_text is not None:
             return self.estimate_text(_directory(entry))
         return entry.size_bytes or 0
+
+    def estimate_for_adapters(self, entry: ModelEntry) -> int:
+        """Return how many bytes of memory a text model needs beyond itself to serve adapters."""
+        if entry.source == "remote" or self.estimate_adapters is None:
+            return 0
+        return self.estimate_adapters(_directory(entry))
 
     def of_kind(self, kind: ModelKind) -> Callable[[ModelEntry], TextEngine | EmbeddingEngine | ImageEngine]:
         """Return what loads models of this kind."""
@@ -188,7 +197,10 @@ class ModelHost:
             entry = self._find(name, "text")
             return await self._get(entry, self._loaders.load_text, partial(LoadedModel, _id(entry)))
         entry, lora = self._find(tuned.base_model, "text"), LoRARequest(name, tuned.path)
-        return await self._get(entry, self._loaders.load_text, partial(LoadedModel, name, lora=lora))
+        loaded = await self._get(entry, self._loaders.load_text, partial(LoadedModel, name, lora=lora))
+        with _reported(name):
+            await self._make_room_for_adapters(entry)
+        return loaded
 
     async def get_embedding_model(self, name: str) -> LoadedEmbeddingModel:
         """Return the embedding model or alias of this name; raises what `get` does."""
@@ -205,7 +217,7 @@ class ModelHost:
         self._expecting_adapters.add(base_model)
         for model in self.loaded:
             if model.id == base_model:
-                self._prepare(model.engine)
+                self._prepare(self._catalog.resolve(base_model), model)
 
     async def unload_idle(self) -> None:
         """Unload what nobody has used for long; the default models stay, but not the adapters for them."""
@@ -233,10 +245,8 @@ class ModelHost:
         return [(model_id, engine) for model_id, engine in engines if self._kinds[model_id] == kind]
 
     async def _get(self, entry: ModelEntry, load: Callable[[ModelEntry], E], hold: Callable[[E], H]) -> H:
-        try:
+        with _reported(entry.id):
             return await self._resident(entry, load, hold)
-        except ModelLoadError as error:
-            raise ServiceUnavailableError(f"The model `{entry.id}` cannot be loaded: {error}") from error
 
     async def _resident(self, entry: ModelEntry, load: Callable[[ModelEntry], E], hold: Callable[[E], H]) -> H:
         model_id = _id(entry)
@@ -245,11 +255,24 @@ class ModelHost:
         estimate = partial(self._loaders.estimate, entry)
         holder = await self._residents.get(model_id, estimate=estimate, load=partial(load, entry), hold=hold)
         if isinstance(holder, LoadedModel) and not was_loaded and model_id in self._expecting_adapters:
-            self._prepare(holder.engine)
+            self._prepare(entry, holder)
         return holder
 
-    def _prepare(self, engine: TextEngine) -> None:
-        preparing = asyncio.create_task(_prepare_lora(engine, self._target_modules))
+    async def _make_room_for_adapters(self, entry: ModelEntry) -> None:
+        estimate = partial(self._loaders.estimate_for_adapters, entry)
+        await self._residents.extend(_id(entry), estimate=estimate)
+
+    def _prepare(self, entry: ModelEntry, model: LoadedModel) -> None:
+        async def prepare() -> None:
+            try:
+                await self._make_room_for_adapters(entry)
+                await model.engine.prepare_lora(self._target_modules)
+            except ModelLoadError as error:
+                logger.warning("no_room_for_adapters", model=model.id, problem=str(error))
+            except Exception:
+                logger.exception("preparing_for_adapters_failed", model=model.id)
+
+        preparing = asyncio.create_task(prepare())
         self._preparing.add(preparing)
         preparing.add_done_callback(self._preparing.discard)
 
@@ -268,11 +291,13 @@ class ModelHost:
                 logger.exception("unloading_failed")
 
 
-async def _prepare_lora(engine: TextEngine, target_modules: str) -> None:
+@contextmanager
+def _reported(name: str) -> Iterator[None]:
+    """Say of which model it is that it cannot be loaded, to whoever asked for it."""
     try:
-        await engine.prepare_lora(target_modules)
-    except Exception:
-        logger.exception("preparing_for_adapters_failed")
+        yield
+    except ModelLoadError as error:
+        raise ServiceUnavailableError(f"The model `{name}` cannot be loaded: {error}") from error
 
 
 def _id(entry: ModelEntry) -> str:

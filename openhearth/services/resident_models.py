@@ -44,6 +44,7 @@ class _Resident:
     engine: Engine
     num_bytes: int
     last_used: float
+    is_extended: bool = False
     holders: WeakSet[object] = field(default_factory=WeakSet)
 
 
@@ -103,6 +104,20 @@ class ResidentModels:
             finalize(holder, self._touch, resident).atexit = False
             return holder
 
+    async def extend(self, model_id: str, *, estimate: Callable[[], int]) -> None:
+        """Make room for what a model in memory takes beyond itself, and count it, once.
+
+        `estimate` says how many bytes that is, in a thread. Raises `ModelLoadError` if there is no room for it.
+        """
+        async with self._room:
+            resident = self._residents.get(model_id)
+            if resident is None or resident.is_extended:
+                return
+            num_bytes = await asyncio.to_thread(estimate)
+            await self._make_room(model_id, num_bytes, held=resident.num_bytes)
+            resident.num_bytes += num_bytes
+            resident.is_extended = True
+
     async def unload_idle(self, *, kept: Collection[str] = ()) -> None:
         """Unload what nobody has used for long, but not what is `kept`: that only makes room for others."""
         if not self._idle_seconds:
@@ -129,23 +144,24 @@ class ResidentModels:
         self._residents[model_id] = _Resident(engine, num_bytes, self._monotonic())
         logger.info("model_loaded", model=model_id, estimated_bytes=num_bytes)
 
-    async def _make_room(self, model_id: str, num_bytes: int) -> None:
-        if num_bytes > self._max_bytes:
+    async def _make_room(self, model_id: str, num_bytes: int, *, held: int = 0) -> None:
+        needed = decimal(held + num_bytes)
+        if held + num_bytes > self._max_bytes:
             raise ModelLoadError(
-                f"{model_id} needs about {decimal(num_bytes)} of memory, and models may take "
-                f"{decimal(self._max_bytes)} in all: raise model_memory_bytes, or choose a smaller dtype or "
-                "kv_cache_bytes."
+                f"{model_id} needs about {needed} of memory, and models may take "
+                f"{decimal(self._max_bytes)} in all: raise model_memory_bytes, or choose a smaller dtype, "
+                "kv_cache_bytes or lora_cache_bytes."
             )
         victims, missing = [], num_bytes - self._free_bytes
         if missing > 0:
             await asyncio.to_thread(gc.collect)  # a request that failed may still be held by its own traceback
         for other_id, resident in self._residents.items():
-            if missing > 0 and not resident.holders:
+            if missing > 0 and not resident.holders and other_id != model_id:
                 victims.append(other_id)
                 missing -= resident.num_bytes
         if missing > 0:
             raise ModelLoadError(
-                f"{model_id} needs about {decimal(num_bytes)} of memory, and the models that are in use leave less "
+                f"{model_id} needs about {needed} of memory, and the models that are in use leave less "
                 f"of the {decimal(self._max_bytes)} that models may take. Try again later, or raise model_memory_bytes."
             )
         for other_id in victims:

@@ -25,10 +25,7 @@ def estimate_bytes(model: Path, config: EngineConfig) -> int:
 
     Raises `ModelLoadError` if the weights cannot be read.
     """
-    try:
-        shapes = dict(_shapes(model))
-    except (OSError, SafetensorError) as error:
-        raise ModelLoadError(f"its weights cannot be read: {error}.") from error
+    shapes = _shapes(model)
     decoder: dict[str, Any] = json.loads((model / "config.json").read_text())
     weights = sum(map(prod, shapes.values()))
     if "lm_head.weight" not in shapes:  # the head has a copy of its own of the embeddings
@@ -36,7 +33,23 @@ def estimate_bytes(model: Path, config: EngineConfig) -> int:
     return int(weights * _BYTES_PER_WEIGHT[config.dtype]) + config.kv_cache_bytes + _working_bytes(decoder, config)
 
 
-def _shapes(model: Path) -> Iterator[tuple[str, list[int]]]:
+def estimate_adapter_bytes(model: Path, config: EngineConfig) -> int:
+    """Return the bytes that adapters need beside their model: its layers once more, in a graph for them, and a cache.
+
+    Raises `ModelLoadError` if the weights cannot be read.
+    """
+    weights = sum(prod(shape) for name, shape in _shapes(model).items() if ".layers." in name)
+    return int(weights * _BYTES_PER_WEIGHT[config.dtype]) + config.lora_cache_bytes
+
+
+def _shapes(model: Path) -> dict[str, list[int]]:
+    try:
+        return dict(_read_shapes(model))
+    except (OSError, SafetensorError) as error:
+        raise ModelLoadError(f"its weights cannot be read: {error}.") from error
+
+
+def _read_shapes(model: Path) -> Iterator[tuple[str, list[int]]]:
     for path in sorted(model.glob("*.safetensors")):
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 (no mapping, though it looks like one)

@@ -8,12 +8,14 @@ import pytest
 from openhearth.catalog.catalog import Catalog
 from openhearth.engine.fake.embedding import FakeEmbeddingEngine
 from openhearth.engine.fake.engine import FakeTextEngine
+from openhearth.errors import ServiceUnavailableError
 from openhearth.services.model_host import Loaders, ModelHost
 from openhearth.services.resident_models import ResidentModels
 from openhearth.services.training_files import TrainingFiles
 from openhearth.services.tuned_models import TunedModels
 from openhearth.store.blobs.memory import MemoryBlobStore
 from openhearth.store.database import Database, sqlite_url
+from openhearth.store.tables import TunedModelRow
 from tests.servers import MODEL, make_settings
 
 
@@ -37,14 +39,19 @@ class WatchedEngine(FakeTextEngine):
 class Hearth:
     """A host of one default model."""
 
-    def __init__(self, root: Path, *, idle_seconds: float) -> None:
+    def __init__(self, root: Path, *, idle_seconds: float = 0.0, num_adapter_bytes: int = 0) -> None:
         settings = make_settings(root)
+        self.database = Database(sqlite_url(root / "openhearth.db"))
         files = TrainingFiles(MemoryBlobStore(), root / "jobs")
         self.engine = WatchedEngine()
         self.host = ModelHost(
             Catalog(settings.models, aliases={}),
-            TunedModels(Database(sqlite_url(root / "openhearth.db")), files),
-            loaders=Loaders(text=lambda _: self.engine, embedding=lambda _: FakeEmbeddingEngine()),
+            TunedModels(self.database, files),
+            loaders=Loaders(
+                text=lambda _: self.engine,
+                embedding=lambda _: FakeEmbeddingEngine(),
+                estimate_adapters=lambda _: num_adapter_bytes,
+            ),
             defaults=[MODEL],
             residents=ResidentModels(max_bytes=2**30, idle_seconds=idle_seconds),
             target_modules="up_proj",
@@ -97,3 +104,27 @@ async def test_idle_adapters(tmp_path: Path, idle_seconds: float, unloaded: list
     assert [model.id for model in hearth.host.loaded] == [MODEL]
     assert hearth.engine.unloaded == unloaded
     await hearth.host.close()
+
+
+@pytest.mark.parametrize("num_adapter_bytes", [2**20, 2**40])
+async def test_room_for_adapters(tmp_path: Path, num_adapter_bytes: int) -> None:
+    """A tuned model is served if there is memory for what adapters need; if not, its base still is."""
+    hearth = Hearth(tmp_path, num_adapter_bytes=num_adapter_bytes)
+    tuned = TunedModelRow(
+        name="ft:a", project="p", base_model=MODEL, fine_tuning_job_id="ftjob-a", directory="a", created_at=0.0
+    )
+    await hearth.database.migrate()
+    async with hearth.database.transaction() as tx:
+        await tx.tuned_models.keep(tuned)
+    hearth.host.start()
+    await hearth.host.ready()
+
+    if num_adapter_bytes == 2**20:
+        assert (await hearth.host.get("ft:a", project="p")).id == "ft:a"
+    else:
+        with pytest.raises(ServiceUnavailableError, match=r"`ft:a` cannot be loaded: fake-model needs about 1\.1 TB"):
+            await hearth.host.get("ft:a", project="p")
+
+    assert (await hearth.host.get(MODEL, project="p")).engine is hearth.engine
+    await hearth.host.close()
+    await hearth.database.close()

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from openhearth.engine.text.config import EngineConfig
-from openhearth.engine.text.memory import estimate_bytes
+from openhearth.engine.text.memory import estimate_adapter_bytes, estimate_bytes
 from openhearth.errors import ModelLoadError
 from openhearth.services.resident_models import ResidentModels, default_model_memory_bytes
 
@@ -192,6 +192,37 @@ async def test_idle_begins_with_the_end_of_use() -> None:
     assert machine.loaded == ["a"]
 
 
+async def test_extended() -> None:
+    """What a model takes beyond itself is counted once, and others make room for it."""
+    machine = Machine(max_bytes=30)
+    holders = [await machine.get("a")]
+    await machine.get("b")
+
+    for _ in range(2):
+        await machine.residents.extend("a", estimate=lambda: 15)
+
+    assert machine.loaded == ["a"]
+    holders.append(await machine.get("c", num_bytes=5))
+    with pytest.raises(ModelLoadError, match="in use"):
+        await machine.get("d", num_bytes=1)
+
+
+async def test_no_room_to_extend() -> None:
+    """A model that finds no room for more stays as it is, and so do those that are in use."""
+    machine = Machine(max_bytes=30)
+    await machine.get("a")
+    holder = await machine.get("b")
+
+    with pytest.raises(ModelLoadError, match="a needs about 21 bytes of memory, and the models that are in use"):
+        await machine.residents.extend("a", estimate=lambda: 11)
+    with pytest.raises(ModelLoadError, match="a needs about 31 bytes of memory, and models may take 30 bytes"):
+        await machine.residents.extend("a", estimate=lambda: 21)
+    await machine.residents.extend("unknown", estimate=lambda: 99)
+
+    assert machine.loaded == ["a", "b"]
+    assert not holder.engine.is_closed
+
+
 async def test_clear() -> None:
     """In the end everything is closed, whoever holds it."""
     machine = Machine()
@@ -230,6 +261,16 @@ def test_estimate_counts_the_head(tmp_path: Path, is_tied: bool) -> None:
 
     assert cached - uncached == 2**20
     assert uncached - smaller == pytest.approx((8.0 - 2.1) * (2 * 6400 + 4096), abs=2)
+
+
+def test_estimate_of_adapters(tmp_path: Path) -> None:
+    """A model that serves adapters has its layers twice, and the cache of adapters counts in full."""
+    weights = {"model.embed_tokens.weight": (100, 64), "model.layers.0.mlp.up_proj.weight": (64, 64)}
+    save_file({name: np.zeros(shape, np.float16) for name, shape in weights.items()}, tmp_path / "model.safetensors")
+
+    num_bytes = estimate_adapter_bytes(tmp_path, EngineConfig(dtype="int8", lora_cache_bytes=2**20))
+
+    assert num_bytes - 2**20 == pytest.approx(2.1 * 4096, abs=1)
 
 
 def test_estimate_of_broken_weights(tmp_path: Path) -> None:
