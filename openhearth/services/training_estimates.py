@@ -67,7 +67,7 @@ class TrainingEstimates:
             training_file=file.absolute(),
             output_dir=scratch,
             n_epochs=_ENOUGH_EPOCHS,
-            batch_size=min(chosen.batch_size, config.max_micro_batch_size),
+            batch_size=min(chosen.batch_size, config.max_micro_batch_size * (config.num_processes or 1)),
             max_micro_batch_size=config.max_micro_batch_size,
             learning_rate=config.base_learning_rate(method),
             beta=chosen.beta,

@@ -54,9 +54,10 @@ def steps(count: int) -> list[StepDone]:
     return [StepDone(step=number, total_steps=100, metrics=METRICS) for number in range(1, count + 1)]
 
 
-def estimates(script: Script, *times: float) -> TrainingEstimates:
+def estimates(script: Script, *times: float, num_processes: int | None = None) -> TrainingEstimates:
     """Return the service over a program whose steps end at these times."""
-    return TrainingEstimates(script, TrainingConfig(max_micro_batch_size=4), monotonic=iter(times).__next__)
+    config = TrainingConfig(max_micro_batch_size=4, num_processes=num_processes)
+    return TrainingEstimates(script, config, monotonic=iter(times).__next__)
 
 
 async def test_seconds_for_each_example(tmp_path: Path) -> None:
@@ -74,15 +75,17 @@ async def test_seconds_for_each_example(tmp_path: Path) -> None:
     assert (script.num_said, script.is_killed) == (5, True)
 
 
-async def test_large_batches_are_timed_in_part(tmp_path: Path) -> None:
-    """A batch is timed with no more examples than are computed at once."""
+@pytest.mark.parametrize(("num_processes", "batch_size"), [(None, 4), (1, 4), (3, 12)])
+async def test_large_batches_are_timed_in_part(tmp_path: Path, num_processes: int | None, batch_size: int) -> None:
+    """A batch is timed with no more examples than are computed at once, by all devices."""
     script = Script(START, *steps(2))
+    service = estimates(script, 0.0, 2.0, num_processes=num_processes)
 
-    found = await estimates(script, 0.0, 2.0).estimate(tmp_path / "f", "dpo", tmp_path, num_examples=100_000)
+    found = await service.estimate(tmp_path / "f", "dpo", tmp_path, num_examples=100_000)
 
     assert script.spec is not None
-    assert script.spec.batch_size == 4
-    assert found.seconds == pytest.approx(2.0 / 4 * 100_000 * found.n_epochs)
+    assert script.spec.batch_size == batch_size
+    assert found.seconds == pytest.approx(2.0 / batch_size * 100_000 * found.n_epochs)
 
 
 @pytest.mark.parametrize(
