@@ -100,7 +100,7 @@ class ChatTemplate:
                 enable_thinking=False,
                 **self._special_tokens,
             )
-        except (TemplateError, TypeError) as error:
+        except Exception as error:  # the template is a program that came with the model: it may raise anything
             raise BadRequestError(
                 f"The model's chat template refuses these messages: {error}", param="messages", code="invalid_value"
             ) from error
@@ -192,7 +192,7 @@ def _with_tool_calls(message: Message) -> str:
 
 
 def _explain(messages: list[dict[str, Any]], explanation: str) -> None:
-    if messages[0]["role"] == "system":
+    if messages and messages[0]["role"] == "system":
         messages[0]["content"] = f"{messages[0]['content']}\n\n{explanation}"
     else:
         messages.insert(0, {"role": "system", "content": explanation})

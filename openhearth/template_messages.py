@@ -42,8 +42,8 @@ def _tool_call(call_id: str, call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(arguments: str) -> Any:
-    """Return arguments as an object; what a model wrote that is no JSON stays the text it is."""
+    """Return arguments as an object; what a model wrote that is no JSON, or nested beyond reading, stays as it is."""
     try:
         return json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

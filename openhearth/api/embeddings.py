@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from openhearth.api.dependencies import AllowanceOf, ServicesOf
 from openhearth.api.disconnect import until_disconnect
+from openhearth.api.model_headers import model_headers
 from openhearth.api.strict_json import StrictJSONRoute
 from openhearth.schemas.embeddings import CreateEmbeddingRequest, CreateEmbeddingResponse, EncodingFormat
 from openhearth.services.embeddings import EmbeddingResult
@@ -30,9 +31,8 @@ async def create_embedding(
 ) -> Response:
     """Turn one or more inputs into vectors."""
     result = await until_disconnect(request, services.embeddings.create(body, allowance))
-    headers = {"cache-control": "no-cache, must-revalidate", "openai-model": result.model}
     content = await written(result, body.encoding_format)
-    return Response(content, headers=headers, media_type="application/json")
+    return Response(content, headers=model_headers(result.model), media_type="application/json")
 
 
 async def written(result: EmbeddingResult, encoding_format: EncodingFormat) -> bytes:

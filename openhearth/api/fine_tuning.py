@@ -22,7 +22,7 @@ from openhearth.schemas.fine_tuning import (
 router = APIRouter(tags=["Fine-tuning"], route_class=StrictJSONRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-_METADATA = re.compile(r"metadata\[([^\]]*)\]")
+_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
 @router.post("/v1/fine_tuning/jobs")

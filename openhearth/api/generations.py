@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from openhearth.api.disconnect import until_disconnect
+from openhearth.api.model_headers import model_headers
 from openhearth.api.sse import event_stream
 from openhearth.schemas.chat_completions import CreateChatCompletionResponse, CreateChatCompletionStreamResponse
 from openhearth.schemas.completions import CreateCompletionResponse
@@ -29,4 +30,4 @@ async def streamed(request: Request, chunks: AsyncGenerator[Generation]) -> Resp
 
 
 def _headers(generation: Generation) -> dict[str, str]:
-    return {"cache-control": "no-cache, must-revalidate", "openai-model": generation.model}
+    return model_headers(generation.model)

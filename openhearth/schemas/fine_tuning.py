@@ -9,9 +9,9 @@ from openhearth.schemas.variants import chosen_by, variant
 
 MethodType = Literal["supervised", "dpo", "reinforcement"]
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
-Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-]
+_MetadataKey = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
+_MetadataValue = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*$")]
+Metadata = Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)]
 
 
 def _form_of_hyperparameter(value: Any) -> str:
@@ -84,7 +84,7 @@ class CreateFineTuningJobRequest(RequestModel):
     model: str
     training_file: str
     validation_file: str | None = None
-    suffix: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    suffix: Annotated[str | None, Field(min_length=1, max_length=64, pattern=r"^\P{Cc}*$")] = None
     seed: Annotated[int | None, Field(ge=0, le=2_147_483_647)] = None
     method: FineTuneMethod | None = None
     hyperparameters: SupervisedHyperparameters | None = None

@@ -10,6 +10,7 @@ from openhearth.jobs.context import JobContext
 from openhearth.services.fine_tuning_runs import Attempt, FineTuningRuns
 from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY, is_out_of_disk
 from openhearth.training.reports import Failed, Finished, Report, read_report
+from openhearth.training.rows import shorten
 
 _LOOK_SECONDS = 1.0
 """How long the trainer may be silent before the task looks whether the job was steered elsewhere."""
@@ -107,9 +108,11 @@ async def _batches(lines: AsyncIterator[bytes]) -> AsyncIterator[list[Report]]:
     queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def read() -> None:
-        async for line in lines:
-            queue.put_nowait(line)
-        queue.put_nowait(None)
+        try:
+            async for line in lines:
+                queue.put_nowait(line)
+        finally:
+            queue.put_nowait(None)
 
     reading = asyncio.create_task(read())
     try:
@@ -119,6 +122,7 @@ async def _batches(lines: AsyncIterator[bytes]) -> AsyncIterator[list[Report]]:
                 batch.append(queue.get_nowait())
             yield [read_report(line) for line in batch if line]
             if None in batch:
+                await reading  # which raises what went wrong with it
                 return
     finally:
         reading.cancel()
@@ -138,4 +142,4 @@ def _log(attempt: Attempt) -> Path:
 
 def _last_words(attempt: Attempt) -> str:
     lines = _log(attempt).read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it left no word."
+    return shorten(lines[-1]) if lines else "it left no word."

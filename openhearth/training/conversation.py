@@ -8,6 +8,7 @@ from openhearth.template_messages import template_message
 from openhearth.training.rows import ChatRow, PreferenceRow, RowError
 
 Message = dict[str, Any]
+_PLACE = "THE-ANSWER-STANDS-HERE"
 
 
 class Render(Protocol):
@@ -59,7 +60,7 @@ def write_answer(render: Render, before: list[Message], answer: Message, tools: 
 
     Raises `RowError` if the template has no words for it.
     """
-    prompt = render(before, tools, add_generation_prompt=True)
+    prompt = render(before, tools, add_generation_prompt=True) if before else _beginning(render, tools)
     whole = render([*before, answer], tools, add_generation_prompt=False)
     if not whole.startswith(prompt):
         raise RowError("the model's chat template does not write an answer behind the prompt for it")
@@ -68,6 +69,14 @@ def write_answer(render: Render, before: list[Message], answer: Message, tools: 
         if call["function"]["name"] not in text:
             raise RowError("the model's chat template cannot write tool calls")
     return prompt, text
+
+
+def _beginning(render: Render, tools: list[Message]) -> str:
+    """Return the text in front of an answer that begins a conversation; not all templates can write no message."""
+    text = render([{"role": "assistant", "content": _PLACE}], tools, add_generation_prompt=False)
+    if _PLACE not in text:
+        raise RowError("the model's chat template cannot begin a conversation with an answer")
+    return text[: text.index(_PLACE)]
 
 
 def write_conversation(render: Render, conversation: Conversation) -> list[Written]:

@@ -20,7 +20,16 @@ from openhearth.training.conversation import (
     write_answer,
     write_conversation,
 )
-from openhearth.training.rows import ChatRow, CompletionRow, PreferenceRow, Row, RowError, is_skipped, read_rows
+from openhearth.training.rows import (
+    ChatRow,
+    CompletionRow,
+    PreferenceRow,
+    Row,
+    RowError,
+    is_skipped,
+    read_rows,
+    shorten,
+)
 from openhearth.training.spec import TrainingMethod
 
 IGNORED = -100
@@ -73,7 +82,7 @@ class Encoder:
                 try:
                     self._add(row, data)
                 except RowError as error:
-                    raise RowError(f"Line {number}: {error}.") from None
+                    raise RowError(f"Line {number}: {shorten(str(error))}.") from None
         return data
 
     def _add(self, row: Row, data: TrainingData) -> None:

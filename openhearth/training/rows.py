@@ -18,6 +18,7 @@ RowFormat = Literal["fine-tune-chat", "fine-tune-completion", "fine-tune-prefere
 
 MIN_EXAMPLES = 10
 MAX_IMAGES = 10
+_MAX_QUOTED = 200
 _FORMATS: dict[TrainingMethod, tuple[RowFormat, ...]] = {
     "supervised": ("fine-tune-chat", "fine-tune-completion"),
     "dpo": ("fine-tune-preference",),
@@ -290,7 +291,13 @@ def _complaint(error: ValidationError, row: dict[str, Any]) -> str:
         return f": unknown key '{place}'."
     words = _WORDS.get(first["type"])
     message = words.format(**first.get("ctx", {})) if words else first["msg"].removeprefix("Value error, ")
+    message = shorten(message)
     return f", {place}: {message}." if place else f": {message}."
+
+
+def shorten(text: str) -> str:
+    """Return a text that may quote a row, cut to a length that can be shown."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
 
 _WORDS = {
@@ -321,4 +328,4 @@ def _place(location: tuple[int | str, ...], row: dict[str, Any], *, is_missing: 
             place, value = f"{place}.{part}", value[part]
         elif is_missing and depth == len(location):
             place = f"{place}.{part}"
-    return place.removeprefix(".")
+    return shorten(place.removeprefix("."))

@@ -108,7 +108,7 @@ def succeeded(tuner: OpenAI) -> FineTuningJob:
         suffix="my_suffix",
         seed=7,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}},
-        metadata={"purpose": "test"},
+        metadata={"purpose": "test", "a[b]c": "d"},
     )
     assert job.status == "validating_files"
     return wait(tuner, job.id, has_ended)
@@ -122,7 +122,7 @@ class TestJob:
         assert succeeded.status == "succeeded", succeeded.error
         assert succeeded.model == TINY
         assert succeeded.seed == 7
-        assert succeeded.metadata == {"purpose": "test"}
+        assert succeeded.metadata == {"purpose": "test", "a[b]c": "d"}
         assert succeeded.hyperparameters.model_dump() == {
             "batch_size": 4,
             "learning_rate_multiplier": 1.0,
@@ -223,6 +223,8 @@ class TestJob:
         """Jobs are found by their metadata."""
         found = tuner.fine_tuning.jobs.list(metadata={"purpose": "test"})
         others = tuner.fine_tuning.jobs.list(metadata={"purpose": "other"})
+        bracketed = tuner.fine_tuning.jobs.list(metadata={"a[b]c": "d"})
+        not_bracketed = tuner.fine_tuning.jobs.list(metadata={"a[b]c": "other"})
         quoted = tuner.fine_tuning.jobs.list(metadata={'a "quoted" key': "test"})
         plain = tuner.fine_tuning.jobs.create(model=TINY, training_file=succeeded.training_file)
         tuner.fine_tuning.jobs.cancel(plain.id)
@@ -230,6 +232,8 @@ class TestJob:
 
         assert [job.id for job in found] == [succeeded.id]
         assert others.data == []
+        assert [job.id for job in bracketed] == [succeeded.id]
+        assert not_bracketed.data == []
         assert quoted.data == []
         assert plain.id in without
         assert succeeded.id not in without
@@ -269,6 +273,29 @@ class TestTunedModel:
             assert tuned.model == chat.model == model
             assert tuned.choices[0].text != base.choices[0].text
             assert chat.choices[0].message.content != base_chat.choices[0].message.content
+
+    def test_suffix_of_other_letters(self, tuner: OpenAI) -> None:
+        """A suffix may have any letters: the model is called by it, and its name is in the headers as ASCII."""
+        hyperparameters: Any = {"n_epochs": 1, "batch_size": 12}
+        job = tuner.fine_tuning.jobs.create(
+            model=TINY, training_file=upload(tuner, CHATS), suffix="ランプ/ü: %41?#", hyperparameters=hyperparameters
+        )
+
+        name = wait(tuner, job.id, has_ended).fine_tuned_model
+
+        assert name is not None
+        assert "ランプ/ü: %41?#" in name
+        called = tuner.completions.with_raw_response.create(model=name, prompt="a", max_tokens=1)
+        assert called.parse().model == name
+        assert called.headers["openai-model"].startswith(
+            f"ft:{TINY}:openhearth:%E3%83%A9%E3%83%B3%E3%83%97/%C3%BC: %41?#"
+        )
+        stream = tuner.chat.completions.create(
+            model=name, messages=[{"role": "user", "content": "a"}], max_tokens=1, stream=True
+        )
+        assert {chunk.model for chunk in stream} == {name}
+        assert tuner.models.retrieve(name).id == name
+        assert tuner.models.delete(name).deleted
 
     def test_base_gets_ready(self, tuner: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
         """A base model in memory is told of the adapter to come as soon as there is a job."""
@@ -452,6 +479,9 @@ class TestRefusals:
             ({"training_file": "file-unknown"}, "training_file", "invalid_value"),
             ({"suffix": ""}, "suffix", "empty_string"),
             ({"suffix": "x" * 65}, "suffix", "string_above_max_length"),
+            ({"suffix": "a\nb"}, "suffix", "invalid_value"),
+            ({"suffix": "a\u0000b"}, "suffix", "invalid_value"),
+            ({"metadata": {"k": "a\u0000b"}}, "metadata.k", "invalid_value"),
             ({"seed": -1}, "seed", "integer_below_min_value"),
             ({"seed": 2**31}, "seed", "integer_above_max_value"),
             ({"seed": "7"}, "seed", "invalid_type"),

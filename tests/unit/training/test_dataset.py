@@ -139,12 +139,30 @@ class TestChat:
 
         assert "<|user|>2+2?<|end|>" in reader.shown(row)
 
+    @pytest.mark.parametrize("tools", [[], [{"type": "function", "function": {"name": "add"}}]])
+    def test_answer_that_begins(self, tmp_path: Path, tools: list[Any]) -> None:
+        """An answer that nothing precedes is trained, also by a template that cannot write no message at all."""
+        template = "{% if messages[0].role != 'system' %}<|system|>Be kind.<|end|>\n{% endif %}" + CHAT_TEMPLATE
+        row = {"messages": [ASSISTANT | {"content": "Hello!"}, USER, ASSISTANT], "tools": tools}
+
+        reader = Reader(tmp_path, chat_template=template)
+
+        assert reader.trained(row) == "Hello!<|end|>4<|end|>"
+
+    def test_arguments_nested_beyond_reading(self, reader: Reader) -> None:
+        """They are trained as the text that they are."""
+        call = CALL | {"function": {"name": "add", "arguments": "[" * 100_000}}
+        data = reader.data({"messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
+
+        assert data.num_cut == 1
+
     @pytest.mark.parametrize(
         ("template", "complaint"),
         [
             (None, "Line 1: the model has no chat template"),
             ("{% if tools %}<tool_call>{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}", "tool calls"),
             ("{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}", "behind the prompt"),
+            ("{{ messages[9].content }}", "Line 1: .* refuses these messages"),
             ("{{ raise_exception('one call at a time') }}", "Line 1: .* refuses these messages: one call at a time"),
         ],
     )

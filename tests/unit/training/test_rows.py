@@ -156,6 +156,14 @@ class TestBadRows:
 
         assert str(caught.value).startswith(complaint)
 
+    @pytest.mark.parametrize("row", [CHAT | {"x" * 10_000: 1}, {"messages": [{"role": "x" * 10_000}]}])
+    def test_long(self, row: Any) -> None:
+        """What is quoted of a row is cut."""
+        with pytest.raises(RowError) as caught:
+            check_rows(lines(row), "supervised")
+
+        assert len(str(caught.value)) < 500
+
     def test_no_json(self) -> None:
         """A line that is not JSON is named."""
         with pytest.raises(RowError, match=r"Line 3 is not valid JSON"):
