@@ -4,8 +4,11 @@ Answers are cut out of the text that the chat template writes for the whole conv
 engine uses too, so the tokens are those the model meets when it is served. What is too long is cut at its end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -36,6 +39,14 @@ IGNORED = -100
 """The label of a token that is shown and not trained on."""
 
 
+class _Token(NamedTuple):
+    """A token, and where in the text it begins and ends, in characters."""
+
+    id: int
+    begin: int
+    end: int
+
+
 @dataclass(slots=True)
 class TrainingData:
     """Examples in the columns that the trainer of the method takes, and what there is to say about them."""
@@ -44,6 +55,7 @@ class TrainingData:
     num_tokens: int = 0
     num_cut: int = 0
     num_skipped: int = 0
+    num_untrained: int = 0
 
     def dataset(self) -> Dataset:
         """Return the examples as a dataset."""
@@ -98,19 +110,29 @@ class Encoder:
     def _add_labelled(self, ids: list[int], labels: list[int], data: TrainingData) -> None:
         data.num_cut += len(ids) > self._max_length
         ids, labels = ids[: self._max_length], labels[: self._max_length]
+        data.num_untrained += all(label == IGNORED for label in labels)
         data.num_tokens += len(ids)
         data.examples.append({"input_ids": ids, "labels": labels})
 
     def _encode_chat(self, written: Written) -> tuple[list[int], list[int]]:
-        encoded = self._tokenizer(written.text, add_special_tokens=False, return_offsets_mapping=True)
-        ids: list[int] = encoded["input_ids"]
+        tokens = self._tokens(written.text, [])
+        cuts = [start for start, _ in written.trained if any(token.begin < start < token.end for token in tokens)]
+        if cuts:  # an answer begins within a token, but it is a token's beginning when the model is asked for it
+            tokens = self._tokens(written.text, cuts)
         labels = [
-            token_id
-            if any(start <= begin and end <= stop and end > begin for start, stop in written.trained)
-            else IGNORED
-            for token_id, (begin, end) in zip(ids, encoded["offset_mapping"], strict=True)
+            token.id if any(start <= token.begin < token.end <= stop for start, stop in written.trained) else IGNORED
+            for token in tokens
         ]
-        return ids, labels
+        return [token.id for token in tokens], labels
+
+    def _tokens(self, text: str, cuts: Sequence[int]) -> list[_Token]:
+        """Return the tokens of a text; none of them reaches across a cut."""
+        tokens: list[_Token] = []
+        for begin, end in pairwise([0, *cuts, len(text)]):
+            encoded = self._tokenizer(text[begin:end], add_special_tokens=False, return_offsets_mapping=True)
+            for token_id, (first, last) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+                tokens.append(_Token(token_id, begin + first, begin + last))
+        return tokens
 
     def _encode_completion(self, row: CompletionRow) -> tuple[list[int], list[int]]:
         prompt = self._tokenizer(row.prompt)["input_ids"] or [self._start]

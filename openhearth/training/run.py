@@ -17,6 +17,7 @@ from openhearth.training.spec import TrainingSpec
 
 MakeTrainer = Callable[[TrainingSpec, DevicePlan, PreTrainedTokenizerBase, RunData], Trainer]
 """What is different from one method to the next."""
+_WHY_NOTHING = "all their answers have the weight 0, are empty, or were cut off"
 
 
 def train(make_trainer: MakeTrainer, spec: TrainingSpec, plan: DevicePlan, tell: Tell, stop: threading.Event) -> None:
@@ -28,7 +29,7 @@ def train(make_trainer: MakeTrainer, spec: TrainingSpec, plan: DevicePlan, tell:
 
 
 def _read_data(spec: TrainingSpec, encoder: Encoder, tell: Tell) -> RunData:
-    """Read the files of a run, and say once how many examples were skipped, and how many cut. Raises `RowError`."""
+    """Read the files of a run, and say how many examples were skipped or cut, or train nothing. Raises `RowError`."""
     training = encoder.read(spec.training_file, spec.method)
     try:
         validation = encoder.read(spec.validation_file, spec.method) if spec.validation_file else None
@@ -40,6 +41,8 @@ def _read_data(spec: TrainingSpec, encoder: Encoder, tell: Tell) -> RunData:
     num_cut = training.num_cut + (validation.num_cut if validation else 0)
     if num_cut:
         tell(Notice(message=f"{num_cut} example(s) are longer than the model's context and were cut at the end."))
+    if training.num_untrained:
+        tell(Notice(message=f"{training.num_untrained} example(s) train nothing: {_WHY_NOTHING}."))
     return RunData(training, validation)
 
 

@@ -89,12 +89,14 @@ def test_every_role(tuner: OpenAI) -> None:
 
 
 def test_nothing_to_learn(tuner: OpenAI) -> None:
-    """Rows whose answers all have the weight 0 change nothing, and their loss is 0."""
+    """Rows whose answers all have the weight 0 change nothing, their loss is 0, and a warning counts them."""
     row = {"messages": [USER, {"role": "assistant", "content": "five", "weight": 0}]}
 
     job = run(tuner, [row] * 10, hyperparameters={"n_epochs": 1, "batch_size": 5})
 
     assert [step["train_loss"] for step in metrics(tuner, job)] == [0, 0]
+    warnings = [event.message for event in tuner.fine_tuning.jobs.list_events(job.id) if event.level == "warn"]
+    assert [message.partition(":")[0] for message in warnings] == ["10 example(s) train nothing"]
 
 
 def test_too_long(tuner: OpenAI) -> None:

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from openhearth.chat_template import ChatTemplate
 from openhearth.schemas.chat_completions import CreateChatCompletionRequest
@@ -138,6 +141,24 @@ class TestChat:
         row = {"messages": [USER | {"content": parts}, ASSISTANT]}
 
         assert "<|user|>2+2?<|end|>" in reader.shown(row)
+
+    def test_answer_that_begins_within_a_token(self, tmp_path: Path) -> None:
+        """The prompt has the tokens that it has when the model is asked, and all of the answer is trained."""
+        alphabet = [*sorted(ByteLevel.alphabet()), "ĊĠ"]
+        raw = Tokenizer(BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[("Ċ", "Ġ")]))
+        raw.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+        template = "{% for m in messages %}{{ m.role }}\n{{ m.content }};{% endfor %}"
+        template += "{% if add_generation_prompt %}assistant\n{% endif %}"
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, chat_template=template, eos_token=";")
+        row = {"messages": [USER, ASSISTANT | {"content": " four\n "}]}
+        (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+
+        (example,) = Encoder(tokenizer, max_length=99).read(tmp_path / "rows.jsonl", "supervised").examples
+
+        tokens = tokenizer.convert_ids_to_tokens(example["input_ids"])
+        trained = [token for token, label in zip(tokens, example["labels"], strict=True) if label != IGNORED]
+        assert tokens[: -len(trained)] == raw.encode("user\n2+2?;assistant\n").tokens
+        assert trained == ["Ġ", "f", "o", "u", "r", "ĊĠ", ";"]
 
     @pytest.mark.parametrize("tools", [[], [{"type": "function", "function": {"name": "add"}}]])
     def test_answer_that_begins(self, tmp_path: Path, tools: list[Any]) -> None:
