@@ -48,6 +48,8 @@ class Exports:
         base = self._catalog.resolve(row.base_model).path
         if base is None:
             raise ConfigurationError(f"The base model {row.base_model} is not on this machine; pull it first.")
+        if target.exists() and not target.is_dir():
+            raise ConfigurationError(f"{target} is a file; choose a directory that is empty or not there yet.")
         if target.exists() and any(target.iterdir()):
             raise ConfigurationError(f"The directory {target} is not empty; choose another.")
         target.mkdir(parents=True, exist_ok=True)

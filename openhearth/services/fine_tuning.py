@@ -147,10 +147,12 @@ class FineTuning:
 
     async def pause(self, project: str, job_id: str) -> FineTuningJob:
         """Stop a running job, which leaves a checkpoint that can be called. Raises as `cancel` does."""
+        now = self._now()
         async with self._database.transaction() as tx:
             row = await self._steer(tx, project, job_id, "pause", ("running",), status="paused")
             await tx.jobs.remove_queued(job_id)
-            await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job paused", now=self._now()))
+            await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)  # which only leaves the checkpoint
+            await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job paused", now=now))
         return self._wire(row)
 
     async def resume(self, project: str, job_id: str) -> FineTuningJob:
@@ -158,6 +160,7 @@ class FineTuning:
         now = self._now()
         async with self._database.transaction() as tx:
             row = await self._steer(tx, project, job_id, "resume", ("paused",), status="queued")
+            await tx.jobs.remove_queued(job_id)
             await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)
             await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job resumed", now=now))
         return self._wire(row)

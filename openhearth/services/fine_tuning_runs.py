@@ -5,6 +5,7 @@ Leaves running the trainer to `tasks/fine_tuning.py`.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from openhearth.training.spec import TrainingSpec
 
 _MAX_STEPS_SHOWN_EACH = 100
 _STEPS_BETWEEN_EVENTS = 10
+_ENDED = ("succeeded", "failed", "cancelled")
 _NUM_MODELS_KEPT = 3
 _NUM_SNAPSHOTS_KEPT = 2
 
@@ -142,10 +144,10 @@ class FineTuningRuns:
         async with context.transaction() as tx:
             job = await tx.fine_tuning.get(job_id)
             steps = await tx.fine_tuning.steps(job_id)
-            last, *others = await tx.fine_tuning.checkpoints(job_id)
+            last, *_ = await tx.fine_tuning.checkpoints(job_id)
 
         async def settle(tx: Transaction, result_file: str) -> None:
-            await context.finish(tx)
+            await context.hold(tx)
             succeeded = await tx.fine_tuning.change(
                 job_id,
                 only_if=["running"],  # one that is paused in its last step ends when it is resumed
@@ -159,33 +161,29 @@ class FineTuningRuns:
             await tx.tuned_models.keep(self._model(job, job.result_name, last.directory))
             for message in (f"New fine-tuned model created: {job.result_name}", "The job has successfully completed"):
                 await tx.fine_tuning.add_event(event(job_id, message, key=message, now=self._now()))
-            for checkpoint in others:
-                if checkpoint.model_name is None:
-                    await tx.fine_tuning.delete_checkpoint(job_id, checkpoint.step)
 
-        try:
+        with suppress(_SteeredElsewhereError):
             await self._results.keep(job, steps, also=settle)
-        except _SteeredElsewhereError:
-            await self.leave(context)
-            return
-        await self._files.keep_only(job_id, {last.directory, *(row.directory for row in others if row.model_name)})
+        await self.leave(context)
 
     async def leave(self, context: JobContext) -> None:
-        """Let go of a job that was steered elsewhere; of a cancelled one, only what can be called is kept."""
+        """Let go of a job that has ended, of which only what can be called is kept, or that was paused."""
         job_id = context.job.subject
         async with context.transaction() as tx:
             job = await tx.fine_tuning.get(job_id)
-            status = job.status
             checkpoints = await tx.fine_tuning.checkpoints(job_id)
-            if status == "paused" and checkpoints:
-                await self._make_callable(tx, job, checkpoints[0])
-            if status == "cancelled":
+            has_ended = job.status in _ENDED
+            if has_ended:
                 for checkpoint in checkpoints:
                     if checkpoint.model_name is None:
                         await tx.fine_tuning.delete_checkpoint(job_id, checkpoint.step)
+            elif job.status == "paused" and checkpoints:
+                await self._make_callable(tx, job, checkpoints[0])
+            directories = await tx.tuned_models.directories_of(job_id)
+        if has_ended:
+            await self._files.keep_only(job_id, directories)
+        async with context.transaction() as tx:
             await context.finish(tx)
-        if status == "cancelled":
-            await self._files.keep_only(job_id, {row.directory for row in checkpoints if row.model_name})
 
     async def fail(self, context: JobContext, failure: Failed) -> None:
         """End a job with an error."""
@@ -201,10 +199,7 @@ class FineTuningRuns:
             )
             if failed is not None:
                 await tx.fine_tuning.add_event(event(job_id, failure.message, level="error", now=self._now()))
-            checkpoints = await tx.fine_tuning.checkpoints(job_id)
-            await context.finish(tx)
-        if failed is not None:
-            await self._files.keep_only(job_id, {row.directory for row in checkpoints if row.model_name})
+        await self.leave(context)
 
     def _spec(self, job: FineTuningJobRow, *, output_dir: Path, resume_from: tuple[Path, ...]) -> TrainingSpec:
         chosen, config = numbers(job.method), self._config

@@ -5,8 +5,12 @@ attempt.
 """
 
 import asyncio
+import hashlib
 import shutil
+from contextlib import suppress
 from pathlib import Path
+
+import orjson
 
 from openhearth.errors import BlobNotFoundError, OpenHearthError
 from openhearth.store.blobs.base import BlobStore
@@ -87,11 +91,12 @@ class TrainingFiles:
     def _keep_only(self, job_id: str, directories: set[str]) -> None:
         kept = {self.path(directory) for directory in directories}
         for path in sorted(self.job_folder(job_id).rglob("*"), reverse=True):  # what lies inside comes first
-            if path.is_dir():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif path.parent not in kept or path.name not in ADAPTER_FILES:
-                path.unlink()
+            with suppress(FileNotFoundError):  # somebody deletes a model meanwhile
+                if path.is_dir():
+                    if not any(path.iterdir()):
+                        path.rmdir()
+                elif path.parent not in kept or path.name not in ADAPTER_FILES:
+                    path.unlink()
 
     async def _check(self, file_id: str, target: Path, method: TrainingMethod, *, kind: str) -> RowsReport:
         try:
@@ -128,12 +133,18 @@ def _check(path: Path, method: TrainingMethod) -> RowsReport:
 
 def _check_disjoint(training: Path, validation: Path) -> None:
     with training.open("rb") as lines:
-        known = {line.strip() for line in lines}
+        known = {_digest(line) for line in lines if line.strip()}
     with validation.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip() and line.strip() in known:
+            if line.strip() and _digest(line) in known:
                 raise InvalidFileError(
                     f"The job failed due to an invalid validation file. Line {number} is in the training file, too.",
                     code="invalid_validation_file",
                     param="validation_file",
                 )
+
+
+def _digest(line: bytes) -> bytes:
+    """Return what is the same for all ways to write a row."""
+    row = orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(row, digest_size=16).digest()

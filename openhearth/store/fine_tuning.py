@@ -117,13 +117,15 @@ class FineTuningRepository:
         return (await self._session.scalars(query.order_by(FineTuningStepRow.step))).all()
 
     async def keep_checkpoint(self, row: FineTuningCheckpointRow) -> FineTuningCheckpointRow:
-        """Add a checkpoint, or let the one of its step point to where it lies now; return what is kept."""
+        """Add a checkpoint, or let the one of its step point to where it lies now; return what is kept.
+
+        A name that the known one has lost, because its model was deleted, does not come back.
+        """
         known = await self._session.get(FineTuningCheckpointRow, (row.fine_tuning_job_id, row.step))
         if known is None:
             self._session.add(row)
         else:
             known.directory = row.directory
-            known.model_name = known.model_name or row.model_name
         await self._session.flush()
         return known or row
 

@@ -43,6 +43,11 @@ class TunedModelRepository:
         query = select(func.count()).where(TunedModelRow.directory == directory)
         return (await self._session.scalars(query)).one()
 
+    async def directories_of(self, job_id: str) -> set[str]:
+        """Return where the adapters lie of all models that a job has made."""
+        query = select(TunedModelRow.directory).where(TunedModelRow.fine_tuning_job_id == job_id)
+        return set(await self._session.scalars(query))
+
     async def permit(self, row: CheckpointPermissionRow) -> CheckpointPermissionRow:
         """Let a project call a model; return the permission, which may be older than this."""
         known = select(CheckpointPermissionRow).where(

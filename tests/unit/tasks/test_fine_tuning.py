@@ -17,13 +17,13 @@ from openhearth.jobs.retry import RetryPolicy
 from openhearth.jobs.worker import Lane, Task, Worker, WorkerConfig
 from openhearth.services.file_intake import FileIntake
 from openhearth.services.file_storage import FileStorage
-from openhearth.services.fine_tuning import TRAIN, VALIDATE
+from openhearth.services.fine_tuning import TRAIN, VALIDATE, FineTuning
 from openhearth.services.fine_tuning_runs import FineTuningRuns
 from openhearth.services.result_files import ResultFiles
 from openhearth.services.storage_quota import StorageQuota
 from openhearth.services.training_config import TrainingConfig
 from openhearth.services.training_files import TrainingFiles
-from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow
+from openhearth.store.tables import FineTuningCheckpointRow, FineTuningJobRow, TunedModelRow
 from openhearth.tasks.fine_tuning import TrainTask, ValidateTask
 from openhearth.training.reports import (
     CheckpointSaved,
@@ -259,6 +259,58 @@ async def test_paused_while_nobody_trains(tmp_path: Path) -> None:
         assert model.directory == "d2"
 
 
+async def test_paused_between_two_attempts(tmp_path: Path) -> None:
+    """A job that is paused while it waits for its next attempt leaves its last snapshot as a model."""
+    async with open_shop(tmp_path) as shop:
+        service = FineTuning(
+            shop.storage.database, cast(Catalog, None), organization="o",
+            find_obstacle=lambda: None, expect_adapters=lambda _: None,
+        )  # fmt: skip
+        snapshot = FineTuningCheckpointRow(
+            fine_tuning_job_id="ftjob-a", step=1, id="ftckpt-1", created_at=0.0, directory="d1"
+        )
+        await shop.become("running")
+        async with shop.storage.database.transaction() as tx:
+            await tx.fine_tuning.keep_checkpoint(snapshot)
+
+        await service.pause("p", "ftjob-a")
+
+        assert (await shop.work()).status == "paused"
+        async with shop.storage.database.read() as tx:
+            (checkpoint,) = await tx.fine_tuning.checkpoints("ftjob-a")
+        assert (checkpoint.model_name, shop.trainer.num_started) == ("ft:m:ckpt-step-1", 0)
+
+
+async def test_killed_before_it_tidied_up(tmp_path: Path) -> None:
+    """What a worker left lying that was killed when all was said and done goes the next time."""
+    async with open_shop(tmp_path) as shop:
+        await shop.become("failed")
+        (tmp_path / "jobs" / "ftjob-a" / "d1").mkdir(parents=True)
+        (tmp_path / "jobs" / "ftjob-a" / "d1" / "optimizer.pt").touch()
+
+        assert (await shop.work()).status == "failed"
+        assert shop.left() == []
+
+
+async def test_deleted_checkpoint_stays_deleted(tmp_path: Path) -> None:
+    """A checkpoint whose model was deleted does not come back when its step is taken again."""
+    async with open_shop(tmp_path) as shop:
+        shop.trainer.says, shop.trainer.exit_code = LAST_STEP[:-1], 1
+
+        async def delete() -> None:
+            async with shop.storage.database.transaction() as tx:
+                await tx.tuned_models.delete("ft:m:ckpt-step-1")
+                await tx.fine_tuning.unlist_checkpoint("ft:m:ckpt-step-1")
+
+        await shop.worker.run_once(LANE)
+        await delete()
+        await shop.worker.run_once(LANE)
+
+        assert shop.trainer.num_started == 2
+        async with shop.storage.database.read() as tx:
+            assert await tx.tuned_models.find("ft:m:ckpt-step-1") is None
+
+
 async def test_cancelled_while_nobody_trains(tmp_path: Path) -> None:
     """What a cancelled job has on the disk goes, save what can be called."""
     async with open_shop(tmp_path) as shop:
@@ -273,6 +325,11 @@ async def test_cancelled_while_nobody_trains(tmp_path: Path) -> None:
                     directory=f"ftjob-a/d{step}", model_name=model,
                 )  # fmt: skip
                 await tx.fine_tuning.keep_checkpoint(row)
+            tuned = TunedModelRow(
+                name="ft:m:ckpt-step-1", project="p", base_model="m", fine_tuning_job_id="ftjob-a",
+                directory="ftjob-a/d1", created_at=0.0,
+            )  # fmt: skip
+            await tx.tuned_models.keep(tuned)
 
         assert (await shop.work()).status == "cancelled"
         assert shop.left() == ["adapter_model.safetensors"]
