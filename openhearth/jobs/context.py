@@ -15,13 +15,17 @@ class LeaseLostError(OpenHearthError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One attempt at a piece of work. `subject` is what it is about, `epoch` tells this attempt from all others."""
+    """One attempt at a piece of work. `subject` is what it is about, `epoch` tells this attempt from all others.
+
+    `attempts` counts the attempts since the work last got further, `losses` the workers that died of it since then.
+    """
 
     id: str
     task: str
     subject: str
     epoch: int
     attempts: int
+    losses: int
 
 
 class JobContext:

@@ -12,13 +12,20 @@ from typing import Protocol
 import structlog
 
 from openhearth import clock
-from openhearth.errors import ServiceUnavailableError
+from openhearth.errors import OpenHearthError, ServiceUnavailableError
 from openhearth.jobs.context import Job, JobContext, LeaseLostError
 from openhearth.jobs.retry import RetryPolicy
 from openhearth.store.database import Database
 from openhearth.store.tables import JobRow
 
 log = structlog.get_logger(__name__)
+
+
+class WorkersLostError(OpenHearthError):
+    """One worker after the other ended, not in order, with this work in hand."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__(f"{losses} workers in a row ended while they carried it out.")
 
 
 class Task(Protocol):
@@ -103,7 +110,7 @@ class Worker:
         row = await self._dequeue(lane)
         if row is None:
             return False
-        job = Job(id=row.id, task=row.task, subject=row.lock, epoch=row.epoch, attempts=row.attempts)
+        job = Job(id=row.id, task=row.task, subject=row.lock, epoch=row.epoch, attempts=row.attempts, losses=row.losses)
         context = JobContext(self._database, job, lease_seconds=self._config.lease_seconds, now=self._now)
         await self._carry_out(context)
         return True
@@ -114,6 +121,9 @@ class Worker:
                 did_something = await self.run_once(lane)
             except ServiceUnavailableError as error:  # the database is busy or the disk full: neither lasts
                 log.warning("queue_unavailable", problem=str(error))
+                did_something = False
+            except Exception:  # what is wrong with one piece of work must not keep the lane from the next
+                log.exception("lane_stumbled", tasks=list(lane.tasks))
                 did_something = False
             if not did_something:
                 await asyncio.sleep(self._config.poll_interval_seconds)
@@ -137,7 +147,10 @@ class Worker:
         job = context.job
         log.info("job_started", job=job.id, task=job.task, subject=job.subject, attempt=job.attempts)
         try:
-            await self._run_with_heartbeat(context)
+            if job.losses > self._config.retry.max_losses:
+                await self._tasks[job.task].give_up(context, WorkersLostError(job.losses))
+            else:
+                await self._run_with_heartbeat(context)
         except LeaseLostError:
             log.warning("job_lost", job=job.id, subject=job.subject)
         except asyncio.CancelledError:
@@ -176,10 +189,21 @@ class Worker:
             attempts = await tx.jobs.attempts(context.job.id)  # fewer than at the start, if there was progress
         delay = self._config.retry.delay_after(attempts or context.job.attempts)
         if delay is None:
-            await self._tasks[context.job.task].give_up(context, error)
-        else:
+            delay = await self._give_up(context, error)
+        if delay is not None:
             async with self._database.transaction() as tx:
                 await tx.jobs.retry(context.job.id, epoch=context.job.epoch, run_after=self._now() + delay)
+
+    async def _give_up(self, context: JobContext, error: Exception) -> float | None:
+        """Settle the work; return after how many seconds that has to be tried again, if it failed as well."""
+        try:
+            await self._tasks[context.job.task].give_up(context, error)
+        except LeaseLostError:
+            raise
+        except Exception:
+            log.exception("giving_up_failed", job=context.job.id, subject=context.job.subject)
+            return self._config.retry.max_delay_seconds
+        return None
 
     async def _give_back(self, context: JobContext) -> None:
         async with self._database.transaction() as tx:

@@ -6,7 +6,7 @@ is tried, is left to `jobs/` and `tasks/`.
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -22,7 +22,15 @@ class JobRepository:
     async def enqueue(self, job_id: str, *, task: str, lock: str, now: float) -> None:
         """Add work; it begins once the transaction is committed and a worker is free."""
         row = JobRow(
-            id=job_id, task=task, lock=lock, status="queued", created_at=now, run_after=now, attempts=0, epoch=0
+            id=job_id,
+            task=task,
+            lock=lock,
+            status="queued",
+            created_at=now,
+            run_after=now,
+            attempts=0,
+            epoch=0,
+            losses=0,
         )
         self._session.add(row)
         await self._session.flush()
@@ -52,6 +60,7 @@ class JobRepository:
             .order_by(JobRow.created_at, JobRow.id)
             .limit(1)
         )
+        was_lost = JobRow.status == "running"
         taking = (
             update(JobRow)
             .where(JobRow.id == due.scalar_subquery())
@@ -60,7 +69,8 @@ class JobRepository:
                 worker=worker,
                 device=device,
                 epoch=JobRow.epoch + 1,
-                attempts=JobRow.attempts + 1,
+                attempts=JobRow.attempts + case((was_lost, 0), else_=1),
+                losses=JobRow.losses + case((was_lost, 1), else_=0),
                 lease_expires_at=lease_expires_at,
             )
             .returning(JobRow)
@@ -81,8 +91,8 @@ class JobRepository:
         return await self._change(job_id, epoch, status="queued", run_after=run_after, device=None)
 
     async def forget_attempts(self, job_id: str, *, epoch: int) -> bool:
-        """Count attempts from here on, because the work has got further."""
-        return await self._change(job_id, epoch, attempts=1)
+        """Count attempts and losses from here on, because the work has got further."""
+        return await self._change(job_id, epoch, attempts=1, losses=0)
 
     async def attempts(self, job_id: str) -> int | None:
         """Return how often the work was begun since it last got further; `None` if it is gone."""

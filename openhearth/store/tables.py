@@ -89,6 +89,7 @@ class JobRow(Table):
     """One piece of work for a worker: many attempts, one row, gone when it is done.
 
     A worker holds it until `lease_expires_at`; `epoch` counts who has held it and tells the holder from those before.
+    `attempts` counts what ended or is going on, `losses` the leases that ran out, both since the work last got further.
     Of the rows with one `lock`, one is held at a time; so it is with those on one `device`.
     """
 
@@ -106,6 +107,7 @@ class JobRow(Table):
     worker: Mapped[str | None]
     device: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
+    losses: Mapped[int] = mapped_column(server_default="0")
 
 
 class FineTuningJobRow(Table):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openhearth.executor.base import Executor, Program
 from openhearth.jobs.context import JobContext
+from openhearth.jobs.worker import WorkersLostError
 from openhearth.services.fine_tuning_runs import Attempt, FineTuningRuns
 from openhearth.training.exhaustion import OUT_OF_DISK, OUT_OF_MEMORY, is_out_of_disk
 from openhearth.training.reports import Failed, Finished, Report, read_report
@@ -100,6 +101,8 @@ def _explain(error: Exception, otherwise: str) -> Failed:
         return OUT_OF_DISK
     if isinstance(error, TrainerCrashedError) and error.exit_code == _SIGKILL:  # most likely by the kernel
         return OUT_OF_MEMORY
+    if isinstance(error, WorkersLostError):
+        return Failed(code="server_error", message=f"The job was given up: {error}")
     return Failed(code="server_error", message=otherwise)
 
 

@@ -35,6 +35,8 @@ OTHER_CHATS = [
     {"messages": [{"role": "user", "content": f"tell {n}"}, {"role": "assistant", "content": f"it was {n}"}]}
     for n in range(10)
 ]
+REARRANGED = {"messages": [dict(reversed(message.items())) for message in CHATS[3]["messages"]]}
+"""A row of `CHATS`, with its keys in another order."""
 PREFERENCES = [
     {
         "input": {"messages": [{"role": "user", "content": f"say {n}"}]},
@@ -573,6 +575,8 @@ class TestFailures:
              "format (fine-tune-chat) is not compatible with the method: dpo"),
             (CHATS, [*OTHER_CHATS, {"a": 1}], "supervised", "invalid_validation_file", "validation_file", "Line 11"),
             (CHATS, CHATS[:10], "supervised", "invalid_validation_file", "validation_file", "in the training file"),
+            (CHATS, [*OTHER_CHATS, REARRANGED], "supervised",
+             "invalid_validation_file", "validation_file", "Line 11 is in the training file"),
         ],
     )  # fmt: skip
     def test_contents(

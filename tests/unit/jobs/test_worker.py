@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,18 @@ class Greeting:
         self.given_up.append(str(error))
         async with context.transaction() as tx:
             await context.finish(tx)
+
+
+@dataclass
+class Stubborn(Greeting):
+    """A task that cannot even be given up."""
+
+    subjects: list[str] = field(default_factory=list)
+
+    async def give_up(self, context: JobContext, error: Exception) -> None:
+        """Fail once more."""
+        self.subjects.append(context.job.subject)
+        raise FileNotFoundError("no pen") from error
 
 
 def worker(database: Database, task: Greeting, name: str = "w") -> Worker:
@@ -92,6 +104,61 @@ async def test_bounded_retries(database: Database) -> None:
     assert task.attempts == [1, 2, 3]
     assert task.given_up == ["no voice"]
     assert await count(database) == 0
+
+
+async def die(database: Database) -> None:
+    """Let a worker take the work and never be heard of again."""
+    async with database.transaction() as tx:
+        now = clock.now()
+        row = await tx.jobs.dequeue(["greet"], worker="dead", device=None, now=now, lease_expires_at=now + 99)
+        assert row is not None
+        await tx.jobs.release("dead", now=now)
+
+
+async def test_losses_are_no_failures(database: Database) -> None:
+    """Workers that die do not use up the attempts of the work."""
+    task = Greeting(fail)
+    await enqueue(database)
+    for _ in range(10):
+        await die(database)
+
+    for _ in range(4):
+        await worker(database, task).run_once(LANE)
+
+    assert task.attempts == [1, 2, 3]
+    assert task.given_up == ["no voice"]
+
+
+async def test_bounded_losses(database: Database) -> None:
+    """Work that worker after worker dies of is given up without being tried again."""
+    task = Greeting()
+    await enqueue(database)
+    for _ in range(11):
+        await die(database)
+
+    await worker(database, task).run_once(LANE)
+
+    assert task.attempts == []
+    assert task.given_up == ["11 workers in a row ended while they carried it out."]
+    assert await count(database) == 0
+
+
+async def test_work_that_cannot_be_given_up(database: Database) -> None:
+    """Trouble with one piece of work does not end the worker: it goes on with the next one."""
+    task = Stubborn(fail)
+    config = replace(QUICK, retry=RetryPolicy(max_attempts=1))
+    await enqueue(database, "bad")
+    working = asyncio.create_task(Worker(database, {"greet": task}, name="w", lanes=[LANE], config=config).run())
+
+    while len(task.subjects) < 1:
+        await asyncio.sleep(0.01)
+    await enqueue(database, "next")
+    while "next" not in task.subjects:
+        await asyncio.sleep(0.01)
+
+    assert not working.done()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_progress_resets_attempts(database: Database) -> None:
@@ -220,11 +287,15 @@ def test_delays() -> None:
 
 async def test_working_logs_what_it_cannot_cope_with(database: Database) -> None:
     """A worker that comes to an unforeseen end says so in the log, while the server goes on."""
-    await enqueue(database)
-    unknowing = Worker(database, {}, name="w", lanes=[LANE], config=QUICK)
+
+    class Broken(Worker):
+        async def run(self) -> None:
+            raise RuntimeError("no hands")
+
+    broken = Broken(database, {}, name="w", lanes=[LANE], config=QUICK)
 
     with structlog.testing.capture_logs() as logs:
-        async with working(unknowing):
+        async with working(broken):
             while not any(entry["event"] == "worker_failed" for entry in logs):
                 await asyncio.sleep(0.01)
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from openhearth.catalog.catalog import Catalog
+from openhearth.errors import ConfigurationError
 from openhearth.services import exports
 from openhearth.services.exports import Exports
 from openhearth.services.training_files import TrainingFiles
@@ -42,3 +43,22 @@ async def test_gguf_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Modelfile", file_name]
     assert (tmp_path / "out" / "Modelfile").read_text() == f"FROM ./{file_name}\n"
+
+
+async def test_a_file_in_the_way(tmp_path: Path) -> None:
+    """A target that is a file is refused in a sentence."""
+    catalog = cast(
+        Catalog, type("Models", (), {"resolve": lambda _self, _name: type("Entry", (), {"path": tmp_path})})()
+    )
+    (tmp_path / "file").touch()
+    async with open_storage(tmp_path) as storage:
+        row = TunedModelRow(
+            name="ft:a", project="p", base_model="m", fine_tuning_job_id="ftjob-a", directory="a", created_at=0.0
+        )
+        async with storage.database.transaction() as tx:
+            await tx.tuned_models.keep(row)
+        files = TrainingFiles(storage.blobs, tmp_path / "jobs")
+        merge = cast(exports.Merge, None)
+
+        with pytest.raises(ConfigurationError, match="is a file; choose a directory"):
+            await Exports(storage.database, files, catalog, merge=merge).export("ft:a", tmp_path / "file", "peft")

@@ -99,7 +99,7 @@ class TestFencing:
             assert second is not None
 
             assert second.epoch == old_epoch + 1
-            assert second.attempts == 2
+            assert (second.attempts, second.losses) == (1, 1)
             assert not await tx.jobs.renew("a", epoch=old_epoch, lease_expires_at=99)
             assert not await tx.jobs.retry("a", epoch=old_epoch, run_after=0)
             assert not await tx.jobs.finish("a", epoch=old_epoch)

@@ -77,11 +77,13 @@ async def test_what_belongs_to_others_is_left_alone(blobs: FilesystemBlobStore, 
     assert await keys(blobs) == []
 
 
-async def test_one_key_is_put_once_at_a_time(blobs: FilesystemBlobStore) -> None:
+async def test_one_key_is_put_once_at_a_time(blobs: FilesystemBlobStore, folder: Path) -> None:
     """A second put of a key that is being put fails, and the first is not disturbed."""
 
     async def content() -> AsyncIterator[bytes]:
         yield LARGE
+        while not list(folder.rglob("*.partial")):  # it is made in another thread
+            await asyncio.sleep(0.001)
         with pytest.raises(FileExistsError):
             await blobs.put("file-1", chunks_of(b"intruder"))
         yield LARGE
