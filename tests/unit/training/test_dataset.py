@@ -247,16 +247,6 @@ class TestPreference:
             "rejected_ids": "5<|end|>",
         }
 
-    def test_lines_are_counted_as_they_are(self, tmp_path: Path) -> None:
-        """Empty lines, and examples that are skipped, count where a line is named."""
-        reader = Reader(tmp_path, chat_template=None)
-        image = {"type": "image_url", "image_url": {"url": "https://example.com/lamp.png"}}
-        rows = [{"messages": [USER | {"content": [image]}, ASSISTANT]}, {"messages": [USER, ASSISTANT]}]
-        reader.file.write_text("\n\n".join(map(json.dumps, rows)))
-
-        with pytest.raises(RowError, match="Line 3: the model has no chat template"):
-            reader.encoder.read(reader.file, "supervised")
-
     def test_cut(self, tmp_path: Path) -> None:
         """Each answer is cut so that it fits behind the prompt; some of it always does."""
         row = {"input": {"messages": [USER | {"content": "2" * 100}]},
