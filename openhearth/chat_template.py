@@ -5,7 +5,7 @@ tools are explained to the model in the system message, and what it does with th
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,9 +57,15 @@ _LLAMA_FORMAT = ToolCallFormat(begin="", end="", arguments_key="parameters")
 class ChatTemplate:
     """Renders messages for one model. `sources` are templates by name; "tool_use" is for requests with tools."""
 
-    def __init__(self, sources: Mapping[str, str], *, special_tokens: Mapping[str, str]) -> None:
-        """Compile the templates; raises `ModelLoadError` if that cannot be done."""
-        environment = _environment()
+    def __init__(
+        self,
+        sources: Mapping[str, str],
+        *,
+        special_tokens: Mapping[str, str],
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        """Compile the templates, which may ask for the time `now`; raises `ModelLoadError` if that cannot be done."""
+        environment = _environment(now)
         try:
             self._templates = {name: environment.from_string(source) for name, source in sources.items()}
             self._source = sources.get(_WITH_TOOLS, sources[_DEFAULT])
@@ -134,13 +140,13 @@ class _GenerationBlock(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment(now: Callable[[], datetime]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationBlock]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
+    environment.globals["strftime_now"] = lambda form: now().strftime(form)
     return environment
 
 
@@ -151,10 +157,6 @@ def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
 
 def _raise_exception(message: str) -> None:
     raise TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
 
 
 def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:

@@ -227,6 +227,7 @@ class FineTuningRuns:
             num_threads=config.num_threads,
             trackers=trackers(job, config),
             snapshot_seconds=config.snapshot_seconds,
+            created_at=job.created_at,
         )
 
     async def _record_start(self, tx: Transaction, attempt: Attempt, report: Started) -> None:

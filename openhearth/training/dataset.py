@@ -6,6 +6,7 @@ engine uses too, so the tokens are those the model meets when it is served. What
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -76,12 +77,12 @@ class RunData:
 
 
 class Encoder:
-    """Turns rows into examples of at most `max_length` tokens."""
+    """Turns rows into examples of at most `max_length` tokens; `now` is the time for templates that write it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, now: datetime | None = None) -> None:
         self._tokenizer = tokenizer
         self._max_length = max_length
-        self._template = _chat_template(tokenizer)
+        self._template = _chat_template(tokenizer, datetime.now() if now is None else now)
 
     def read(self, path: Path, method: TrainingMethod) -> TrainingData:
         """Read a file. Raises `RowError`, which names the line."""
@@ -176,10 +177,10 @@ class Encoder:
         return end
 
 
-def _chat_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
-    """Return the template that the engine would use for the same model."""
+def _chat_template(tokenizer: PreTrainedTokenizerBase, now: datetime) -> ChatTemplate | None:
+    """Return the template that the engine would use for the same model, at one time for all rows."""
     found = tokenizer.chat_template
     if not found:
         return None
     sources = {"default": found} if isinstance(found, str) else found
-    return ChatTemplate(sources, special_tokens=tokenizer.special_tokens_map)
+    return ChatTemplate(sources, special_tokens=tokenizer.special_tokens_map, now=lambda: now)

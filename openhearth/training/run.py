@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 from transformers import PreTrainedTokenizerBase, Trainer, set_seed
 from transformers.trainer_callback import PrinterCallback
@@ -23,7 +24,8 @@ _WHY_NOTHING = "all their answers have the weight 0, are empty, or were cut off"
 def train(make_trainer: MakeTrainer, spec: TrainingSpec, plan: DevicePlan, tell: Tell, stop: threading.Event) -> None:
     """Train to the end, or until `stop`. Raises `RowError` for data that cannot be trained on."""
     tokenizer = load_tokenizer(spec)
-    data = _read_data(spec, Encoder(tokenizer, max_length=context_length(spec)), tell)
+    now = None if spec.created_at is None else datetime.fromtimestamp(spec.created_at)
+    data = _read_data(spec, Encoder(tokenizer, max_length=context_length(spec), now=now), tell)
     set_seed(spec.seed)
     _run(make_trainer(spec, plan, tokenizer, data), spec, data, tell, stop)
 

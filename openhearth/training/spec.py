@@ -42,7 +42,8 @@ class TrainingSpec(BaseModel):
     first: the first one that is whole is continued. Checkpoints are written below `output_dir`, at the end of each
     epoch and whenever `snapshot_seconds` have passed since the last one. The same spec gives the same weights, bit by
     bit, on the same machine with the same `num_threads`, however often the run was interrupted. Examples are cut
-    after `max_length` tokens. `num_processes` is how many devices share a batch, `None` for all that there are.
+    after `max_length` tokens. Chat templates that write the date write that of `created_at` (Unix seconds), on whatever
+    day the run goes on. `num_processes` is how many devices share a batch, `None` for all that there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,3 +69,4 @@ class TrainingSpec(BaseModel):
     num_threads: Annotated[int, Field(ge=1)] = 1
     trackers: tuple[TrackerSpec, ...] = ()
     snapshot_seconds: Annotated[float, Field(ge=0)] = 300.0
+    created_at: float | None = None

@@ -1,6 +1,7 @@
 """Which tokens of a row a model is shown, and which it is trained on."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,16 @@ class TestChat:
         reader = Reader(tmp_path, chat_template=template)
 
         assert reader.trained(row) == "Hello!<|end|>4<|end|>"
+
+    def test_date(self, tmp_path: Path) -> None:
+        """A template that writes the date writes the one that is given, so that a resumed run has the same tokens."""
+        reader = Reader(tmp_path, chat_template="{{ strftime_now('%Y-%m-%d') }}" + CHAT_TEMPLATE)
+        reader.file.write_text(json.dumps({"messages": [USER, ASSISTANT]}))
+        encoder = Encoder(reader.tokenizer, max_length=512, now=datetime(2024, 7, 26))
+
+        (example,) = encoder.read(reader.file, "supervised").examples
+
+        assert reader.tokenizer.decode(example["input_ids"]).startswith("2024-07-26<|user|>")
 
     def test_arguments_nested_beyond_reading(self, reader: Reader) -> None:
         """They are trained as the text that they are."""
