@@ -44,5 +44,5 @@ def _wandb(wanted: dict[str, Any], job: FineTuningJobRow, tags: tuple[str, ...])
         name=wanted["name"] or job.id,
         entity=wanted["entity"],
         tags=(*wanted["tags"], *tags),
-        run_id=wanted["run_id"],
+        run_id=wanted.get("run_id", job.id),  # older jobs have one run, and do not show its id
     )

@@ -29,6 +29,16 @@ def test_names() -> None:
     assert (second.project, second.name, second.entity, second.run_id) == ("p", "n", "e", "ftjob-a-2")
 
 
+def test_older_job() -> None:
+    """A job from before runs had ids of their own has one run, under its own id."""
+    older = job({"project": "p"})
+    del older.integrations[0]["wandb"]["run_id"]
+
+    (run,) = trackers(older, TrainingConfig())
+
+    assert run.run_id == "ftjob-a"
+
+
 def test_tags() -> None:
     """A run has the tags it was asked for and those of the reference, cut to what the service takes."""
     (run,) = trackers(job({"project": "p", "tags": ["mine"]}, base_model="b" * 90), TrainingConfig())
