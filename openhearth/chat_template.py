@@ -194,7 +194,7 @@ def _with_tool_calls(message: Message) -> str:
 
 
 def _explain(messages: list[dict[str, Any]], explanation: str) -> None:
-    if messages and messages[0]["role"] == "system":
+    if messages[0]["role"] == "system":
         messages[0]["content"] = f"{messages[0]['content']}\n\n{explanation}"
     else:
         messages.insert(0, {"role": "system", "content": explanation})

@@ -140,8 +140,7 @@ class FineTuning:
         now = self._now()
         async with self._database.transaction() as tx:
             row = await self._steer(tx, project, job_id, "cancel", _UNFINISHED, status="cancelled", finished_at=now)
-            await tx.jobs.remove_queued(job_id)
-            await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)  # which only tidies up any more
+            await _hand_over(tx, job_id, now=now)  # who only tidies up any more
             await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job cancelled", now=now))
         return self._wire(row)
 
@@ -150,8 +149,7 @@ class FineTuning:
         now = self._now()
         async with self._database.transaction() as tx:
             row = await self._steer(tx, project, job_id, "pause", ("running",), status="paused")
-            await tx.jobs.remove_queued(job_id)
-            await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)  # which only leaves the checkpoint
+            await _hand_over(tx, job_id, now=now)  # who only leaves the checkpoint
             await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job paused", now=now))
         return self._wire(row)
 
@@ -160,8 +158,7 @@ class FineTuning:
         now = self._now()
         async with self._database.transaction() as tx:
             row = await self._steer(tx, project, job_id, "resume", ("paused",), status="queued")
-            await tx.jobs.remove_queued(job_id)
-            await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)
+            await _hand_over(tx, job_id, now=now)
             await tx.fine_tuning.add_event(event(job_id, "Fine-tuning job resumed", now=now))
         return self._wire(row)
 
@@ -254,6 +251,12 @@ class FineTuning:
 def _check_integrations(request: CreateFineTuningJobRequest) -> None:
     if request.integrations and (obstacle := find_tracker_obstacle(["wandb"])) is not None:
         raise UnsupportedParameterError(obstacle, param="integrations")
+
+
+async def _hand_over(tx: Transaction, job_id: str, *, now: float) -> None:
+    """Let a worker see what has become of a job, in place of whatever is queued for it."""
+    await tx.jobs.remove_queued(job_id)
+    await tx.jobs.enqueue(ids.job_id(), task=TRAIN, lock=job_id, now=now)
 
 
 async def _find(tx: Transaction, project: str, job_id: str, *, param: str = "fine_tune_id") -> FineTuningJobRow:

@@ -109,9 +109,11 @@ class ResidentModels:
 
         `estimate` says how many bytes that is, in a thread. Raises `ModelLoadError` if there is no room for it.
         """
+        resident = self._residents.get(model_id)
+        if resident is None or resident.is_extended:
+            return
         async with self._room:
-            resident = self._residents.get(model_id)
-            if resident is None or resident.is_extended:
+            if resident.is_extended:  # by another who waited for the room
                 return
             num_bytes = await asyncio.to_thread(estimate)
             await self._make_room(model_id, num_bytes, held=resident.num_bytes)

@@ -228,8 +228,10 @@ def check_rows(lines: Iterable[bytes], method: TrainingMethod) -> RowsReport:
     row_format, num_examples, num_skipped = None, 0, 0
     for _, row in read_rows(lines, method):
         row_format = row_format or detect_format(row)
-        num_skipped += is_skipped(row)
-        num_examples += not is_skipped(row)
+        if is_skipped(row):
+            num_skipped += 1
+        else:
+            num_examples += 1
     if row_format is None or num_examples < MIN_EXAMPLES:
         raise TooFewRowsError(num_examples, num_skipped=num_skipped)
     return RowsReport(row_format, num_examples, num_skipped)

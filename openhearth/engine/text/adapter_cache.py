@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from openhearth.engine.base import LoRARequest
@@ -23,27 +22,23 @@ class AdapterCache:
         self._prepare = prepare
         self._max_bytes = max_bytes
         self._monotonic = monotonic
-        self._adapters: OrderedDict[str, LoRAAdapter] = OrderedDict()
-        self._last_used: dict[str, float] = {}
+        self._adapters: dict[str, tuple[LoRAAdapter, float]] = {}  # and when it was last used; that order
         self._lock = asyncio.Lock()
 
     async def get(self, request: LoRARequest) -> LoRAAdapter:
         """Return an adapter, ready to be used. Raises `ModelLoadError` if it cannot be read."""
         async with self._lock:
-            if request.name not in self._adapters:
-                self._adapters[request.name] = await asyncio.to_thread(self._load, request)
-                self._evict()
-            self._adapters.move_to_end(request.name)
-            self._last_used[request.name] = self._monotonic()
-            return self._adapters[request.name]
+            known = self._adapters.pop(request.name, None)
+            adapter = await asyncio.to_thread(self._load, request) if known is None else known[0]
+            self._adapters[request.name] = (adapter, self._monotonic())
+            self._evict()
+            return adapter
 
     async def forget_idle(self, idle_seconds: float) -> bool:
         """Forget the adapters that nobody has asked for in so long; return whether any is left."""
         async with self._lock:
             before = self._monotonic() - idle_seconds
-            for name in list(self._adapters):
-                if self._last_used[name] <= before:
-                    self._forget(name)
+            self._adapters = {name: kept for name, kept in self._adapters.items() if kept[1] > before}
             return bool(self._adapters)
 
     def _load(self, request: LoRARequest) -> LoRAAdapter:
@@ -53,9 +48,5 @@ class AdapterCache:
 
     def _evict(self) -> None:
         """Forget the adapters used longest ago until the rest fits; the last one stays, however large."""
-        while len(self._adapters) > 1 and sum(kept.num_bytes for kept in self._adapters.values()) > self._max_bytes:
-            self._forget(next(iter(self._adapters)))
-
-    def _forget(self, name: str) -> None:
-        del self._adapters[name]
-        self._last_used.pop(name, None)
+        while len(self._adapters) > 1 and sum(kept.num_bytes for kept, _ in self._adapters.values()) > self._max_bytes:
+            del self._adapters[next(iter(self._adapters))]
